@@ -1,0 +1,48 @@
+.DEFAULT_GOAL := help
+.PHONY: help install lessons test lab render lock
+
+PYTHON ?= python3
+# cpu or gpu: which TensorFlow .venv gets; without a word, the one it has.
+EXTRA  ?= $(or $(firstword $(subst -, ,$(patsubst .venv/ready-%,%,$(wildcard .venv/ready-*)))),cpu)
+LOCK   := requirements$(patsubst -cpu,,-$(EXTRA)).lock
+# Named after the lock's content, so that an unchanged lock installs nothing and an interrupted install starts afresh.
+READY  := .venv/ready-$(EXTRA)-$(firstword $(shell cksum 2>/dev/null <$(LOCK)))
+RUN    := .venv/bin/python -m
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 18
+	@echo "Knobs: LESSONS_PROFILE=smoke|cpu|gpu, LESSONS=01 (or 01,02), EXTRA=gpu (TensorFlow for CUDA), PYTHON=python3.12"
+
+install: $(READY) ## make .venv from the lock; the other commands do it by themselves
+
+lessons: $(READY) ## run the course in a copy, build/lessons/, and show it as pages
+	@.venv/bin/python tools/lessons.py run
+
+test: $(READY) ## style, unit tests and every lesson in the smoke profile
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/zizmor --offline --quiet .github/workflows
+	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(RUN) coverage erase
+	LESSONS_PROFILE=smoke $(RUN) coverage run -m pytest --nbmake tests notebooks
+	$(RUN) coverage combine --quiet
+	$(RUN) coverage report
+
+lab: $(READY) ## open the lessons in JupyterLab
+	.venv/bin/jupyter lab --notebook-dir=notebooks
+
+render: $(READY) ## run the lessons and refresh the committed notebooks and their measured times
+	@.venv/bin/python tools/lessons.py render
+
+lock: $(READY) ## resolve the newest allowed versions into the two lock files
+	@.venv/bin/python tools/lock.py
+
+$(READY):
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed, \
+	this is %d.%d; name another one: make PYTHON=python3.12" % v[:2])'
+	@test -e $(LOCK) || { echo "EXTRA must be cpu or gpu, received $(EXTRA)"; exit 2; }
+	@echo "Installing $(LOCK) into .venv, once (some minutes)"
+	@$(PYTHON) -m venv --clear .venv
+	@$(RUN) pip install --quiet --disable-pip-version-check --require-hashes --requirement $(LOCK)
+	@$(RUN) pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@

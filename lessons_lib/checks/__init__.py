@@ -1,0 +1,1 @@
+"""What an exercise's answer must satisfy: one file per lesson, one function per exercise."""

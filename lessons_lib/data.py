@@ -1,0 +1,209 @@
+"""Images in and out of the model's range. All of `tf.data` lives here."""
+
+import contextlib
+import functools
+import io
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import platformdirs
+import requests
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from lessons_lib import glyphs  # noqa: F401  (importing it registers the name with TFDS)
+
+IN_MEMORY = 2**30  # bytes of decoded pixels up to which a data set is kept in memory
+
+
+class DataError(RuntimeError):
+    """A data set that is not there, damaged, or that could not be downloaded; the message says what to do."""
+
+
+def to_unit(pixels):
+    """Pixels to the model's range: uint8 0..255 -> float32 [-1, 1], any shape. Raises TypeError unless uint8."""
+    pixels = tf.convert_to_tensor(pixels)
+    if pixels.dtype != tf.uint8:
+        raise TypeError(f"pixels: expected uint8, 0..255; received {pixels.dtype.name}")
+    return tf.cast(pixels, tf.float32) / 127.5 - 1.0
+
+
+def to_pixels(images):
+    """The model's range to pixels, for files and eyes: float [-1, 1] -> uint8 0..255, any shape, a NumPy array.
+
+    Values outside [-1, 1] become the nearest pixel, as a sampler may overshoot a little. Raises TypeError for integers,
+    ValueError for NaN or infinity.
+    """
+    images = np.asarray(images)
+    if images.dtype.kind in "iub":
+        raise TypeError(f"images: expected floats in [-1, 1]; received {images.dtype}")
+    images = images.astype(np.float32)
+    if not np.isfinite(images).all():
+        raise ValueError(f"images: expected finite values; received {np.sum(~np.isfinite(images))} NaN or infinite ones")
+    return np.rint((images.clip(-1, 1) + 1) * 127.5).astype(np.uint8)
+
+
+def load(name, split="train", batch_size=128, *, seed=None, size=None, label="label", data_dir=None):
+    """Any TFDS image set as a `tf.data.Dataset` of `(images, labels)` batches, images float32 [-1, 1] NHWC.
+
+    name: as TFDS spells it, or "glyphs"; it is downloaded and prepared if it is not there yet.
+    split: in TFDS's language: "train", "test[:2000]", "train+test[2000:]".
+    seed: with an int the stream is endless, reshuffled by that seed at every pass, and every batch is full. With None it
+        is one pass in the data set's own order; only the last batch may be smaller.
+    size: crop to the middle square and resize to (size, size); None keeps the data set's own size.
+    label: the feature that serves as label; None gives batches of images alone.
+    data_dir: TFDS's folder; None is the environment's TFDS_DATA_DIR, else TFDS's default. (Glyphs have one of their own.)
+
+    Sets of up to 1 GiB of pixels are decoded once and kept in memory; larger ones are streamed and, with a seed, shuffled
+    within a buffer of that size. Raises ValueError or TypeError for bad arguments, DataError for bad data.
+    """
+    for argument, value in {"batch_size": batch_size, "size": 1 if size is None else size}.items():
+        if not isinstance(value, int | np.integer) or value < 1:
+            raise ValueError(f"{argument}: expected a positive integer; received {value!r}")
+    builder = _prepared(name, data_dir)
+    features = builder.info.features
+    if "image" not in features:
+        raise ValueError(f"name: expected a set of images; {name!r} has the features {', '.join(features)}")
+    if label is not None and label not in features:
+        raise ValueError(f"label: expected one of {', '.join(features)}, or None; received {label!r}")
+    shape = (size, size, features["image"].shape[-1]) if size else features["image"].shape
+    if None in shape:
+        raise ValueError(f"size: expected an integer, as the images of {name!r} differ in shape; received None")
+    try:
+        count = builder.info.splits[split].num_examples
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"split: expected something of {', '.join(builder.info.splits)}; received {split!r}") from error
+    if not count:
+        raise ValueError(f"split: expected at least one image; {split!r} of {name!r} has none")
+
+    def choose(example):
+        image = example["image"] if size is None else _square(example["image"], size)
+        return image if label is None else (image, example[label])
+
+    fits = count * np.prod(shape) <= IN_MEMORY
+    reading = tfds.ReadConfig(try_autocache=False, shuffle_seed=seed, interleave_cycle_length=1 if fits else 16)
+    examples = builder.as_dataset(split=split, read_config=reading, shuffle_files=not fits and seed is not None)
+    examples = examples.map(choose, num_parallel_calls=tf.data.AUTOTUNE)
+    if fits:
+        examples = tf.data.Dataset.from_tensor_slices(_read(examples, count, builder))
+    if seed is not None:
+        buffer = count if fits else max(batch_size, int(IN_MEMORY // np.prod(shape)))
+        examples = examples.shuffle(buffer, seed=seed, reshuffle_each_iteration=True).repeat()
+    full = seed is not None or count % batch_size == 0
+    batches = examples.batch(batch_size, drop_remainder=full)  # drops nothing, but makes the shape known
+    return batches.map(to_unit if label is None else lambda image, label: (to_unit(image), label)).prefetch(2)
+
+
+@functools.cache
+def digits():
+    """Which digits this machine has: "mnist" where it is prepared or can be downloaded, else the built-in "glyphs".
+
+    Says in one line when it falls back, after seconds, and when it prepares something. Raises DataError for a damaged
+    MNIST: that is not replaced in silence.
+    """
+    builder = tfds.builder("mnist")
+    if not Path(builder.data_dir).exists():
+        try:
+            _prepare(builder)
+        except DataError:
+            print("MNIST is not prepared here and cannot be downloaded: the built-in glyphs, printed digits, take its place.")
+            return "glyphs"
+    return "mnist"
+
+
+def load_digits(split="train", batch_size=128, *, seed=None):
+    """The course's digits, (28, 28, 1), label 0..9: MNIST, or the built-in glyphs. Arguments as for `load`."""
+    return load(digits(), split, batch_size, seed=seed)
+
+
+def _prepared(name, data_dir):
+    """The builder of a data set that is there and whole, after preparing it if need be."""
+    if name == "glyphs" and data_dir is None:
+        data_dir = platformdirs.user_cache_path("lessons_lib") / "tensorflow_datasets"  # never a folder of the user's
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+        raise ValueError(f"name: expected a data set of TFDS, or 'glyphs'; received {name!r}") from error
+    if not Path(builder.data_dir).exists():
+        _prepare(builder)
+    _check(builder)
+    return builder
+
+
+def _prepare(builder):
+    """Download and prepare, telling in one line; a failure says what to do by hand, and leaves nothing half-made."""
+    urls = getattr(builder, "url_infos", None) or {}
+    where = Path(builder.data_dir)
+    by_hand = f"copy a prepared folder {builder.name}/{builder.version} into {where.parent.parent}"
+    if urls:
+        saved = "\n".join(f"  {info.filename}  from  {url}" for url, info in urls.items())
+        by_hand += f",\nor save these files in {where.parent.parent / 'downloads' / 'manual'} and call again:\n{saved}"
+    if urls and (reason := _unreachable(next(iter(urls)))):
+        raise DataError(f"{builder.name} is not in {where} and cannot be downloaded ({reason}). By hand: {by_hand}")
+    print(f"Preparing {builder.name}, once.")
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            builder.download_and_prepare()
+    except Exception as error:  # TFDS lets through whatever the network, the disk or a checksum raised
+        if where.exists():  # another process was faster
+            return
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"{builder.name} could not be prepared in {where}: {reason}\nBy hand: {by_hand}") from error
+
+
+def _unreachable(url, seconds=5):
+    """Why a download would fail, or None. TFDS itself retries for minutes (three and a half, with no network)."""
+    answer = []
+
+    def ask():
+        try:
+            requests.head(url, timeout=seconds)
+            answer.append(None)
+        except requests.RequestException as error:
+            answer.append(f"no connection to {urlsplit(url).hostname}: {type(error).__name__}")
+
+    thread = threading.Thread(target=ask, daemon=True)  # looking a name up has no time-out of its own
+    thread.start()
+    thread.join(2 * seconds)
+    return answer[0] if answer else f"no answer from {urlsplit(url).hostname} in {2 * seconds} seconds"
+
+
+def _check(builder):
+    """Refuse a folder with a file missing or cut short: TFDS would notice in the middle of a training run, or never."""
+    where = Path(builder.data_dir)
+    remedy = f"Remove {where} and call again (it is then prepared anew), or copy a whole one there."
+    if not (where / "dataset_info.json").is_file():
+        raise DataError(f"{builder.name} is half-prepared: {where} has no dataset_info.json. {remedy}")
+    for split in builder.info.splits.values():
+        files = [Path(file) for file in split.filepaths]
+        if missing := [file.name for file in files if not file.is_file()]:
+            raise DataError(f"{builder.name} is half-prepared: {where} lacks {', '.join(missing)}. {remedy}")
+        expected = split.num_bytes + 16 * split.num_examples  # a TFRecord adds a length and two checksums
+        received = sum(file.stat().st_size for file in files)
+        if builder.info.file_format is tfds.core.FileFormat.TFRECORD and received != expected:
+            raise DataError(
+                f"{builder.name} is damaged: the {split.name} files in {where} have {received} bytes, not {expected}. {remedy}"
+            )
+
+
+def _read(examples, count, builder):
+    """All examples as arrays. Reading everything at once also finds what the size does not show: a flipped bit."""
+    try:
+        batch = next(iter(examples.batch(count)))
+    except tf.errors.OpError as error:
+        where = builder.data_dir
+        raise DataError(
+            f"{builder.name} is damaged: {where} cannot be read ({error.message.splitlines()[0]}). "
+            f"Remove that folder and call again, or copy a whole one there."
+        ) from error
+    return tf.nest.map_structure(lambda values: values.numpy(), batch)
+
+
+def _square(image, size):
+    """The middle square of an image, (size, size, C) uint8."""
+    side = tf.minimum(tf.shape(image)[0], tf.shape(image)[1])
+    image = tf.image.resize_with_crop_or_pad(image, side, side)
+    return tf.cast(tf.round(tf.image.resize(image, (size, size), antialias=True)), tf.uint8)

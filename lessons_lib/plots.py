@@ -1,0 +1,175 @@
+"""Figures that every lesson shares. Each returns a picture with alt text, which a notebook shows as a cell's last line."""
+
+import io
+import os
+import time
+from pathlib import Path
+
+import imageio.v3 as iio
+import matplotlib.pyplot as plt
+import numpy as np
+from einops import rearrange
+from IPython import get_ipython
+from IPython.display import Image, display
+from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"  # told apart by all eyes (Okabe and Ito 2008)
+DPI = 144  # twice what a page shows, for sharp text on sharp screens
+
+
+def show(figure, alt):
+    """A matplotlib figure as a PNG picture with alt text; the figure is closed. Raises ValueError for an empty alt."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
+    plt.close(figure)
+    return _picture(buffer.getvalue(), alt, shrink=2 / 3)
+
+
+def show_images(images, alt, *, columns=8, low=-1.0):
+    """A grid of images, row by row: dark digits on light, or colours as they are.
+
+    images: (N, H, W, C), floats in [low, 1] (what lies outside is drawn as the nearest), C = 1 or 3; low: -1 for the
+    model's range, 0 for lesson 01's.
+    """
+    sheet = _sheet(_checked("images", images, 4), columns, low)
+    figure = Figure(figsize=(sheet.shape[1] / 42, sheet.shape[0] / 42))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.axis("off")
+    return show(figure, alt)
+
+
+def show_filmstrip(rows, alt, *, row_labels=(), column_labels=(), low=-1.0):
+    """Rows of images under each other: states of a process, or input against answer, with a label for each row and column.
+
+    rows: a sequence of (N, H, W, C), or one array (rows, N, H, W, C); values and low as for `show_images`.
+    """
+    rows = _checked("rows", rows, 5)
+    count, columns, height, width = rows.shape[:4]
+    for argument, labels, number in (("row_labels", row_labels, count), ("column_labels", column_labels, columns)):
+        if len(labels) not in (0, number):
+            raise ValueError(f"{argument}: expected {number} labels, or none; received {len(labels)}")
+    sheet = _sheet(rearrange(rows, "r n h w c -> (r n) h w c"), columns, low)
+
+    figure = Figure(figsize=(sheet.shape[1] / 36, sheet.shape[0] / 36))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.set_xticks([(width + 2) * (i + 0.5) for i in range(len(column_labels))], column_labels)
+    axes.set_yticks([(height + 2) * (i + 0.5) for i in range(len(row_labels))], row_labels)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return show(figure, alt)
+
+
+def plot_loss(losses, alt, *, baselines=None):
+    """Loss by step on a logarithmic axis: each step faint, their running mean strong, and what simpler answers cost.
+
+    losses: one number a step, positive; baselines: {label: loss}, drawn as dashed lines.
+    """
+    losses = _checked("losses", losses, 1)
+    if len(losses) == 0 or losses.min() <= 0:
+        raise ValueError(f"losses: expected positive numbers; received {losses.tolist()[:5]}")
+    window = max(1, len(losses) // 20)
+    mean = np.convolve(losses, np.ones(window) / window, mode="valid")
+
+    figure, axes = plt.subplots(figsize=(7, 3))
+    steps = np.arange(1, len(losses) + 1)
+    axes.plot(steps, losses, color=BLUE, alpha=0.25, linewidth=0.8, label="each step")
+    axes.plot(steps[window - 1 :], mean, color=BLUE, linewidth=2, label=f"mean of {window}")
+    for style, (label, loss) in zip(("--", ":", "-."), (baselines or {}).items(), strict=False):
+        axes.axhline(loss, color=ORANGE, linestyle=style, label=label)
+    axes.set(xlabel="training step", ylabel="loss", yscale="log")
+    axes.legend()
+    return show(figure, alt)
+
+
+def animate(frames, alt, *, fps=10, columns=8, low=-1.0, scale=3):
+    """A process as a moving picture that plays forever, each frame a grid of images; the last is held for two seconds.
+
+    frames: (frames, N, H, W, C), values and low as for `show_images`; scale: screen pixels a pixel. An animated PNG, which
+    JupyterLab, GitHub and nbconvert all play (nbconvert drops a GIF).
+    """
+    sheets, durations = _film(frames, fps, columns, low, scale)
+    data = iio.imwrite("<bytes>", sheets, extension=".png", duration=durations, loop=0)
+    return _picture(data, alt)
+
+
+def save_gif(path, frames, *, fps=10, columns=8, low=-1.0, scale=3):
+    """Write the same moving picture as a looping GIF; arguments as for `animate`. A failed write harms no older file."""
+    path = Path(path)
+    if path.suffix != ".gif":
+        raise ValueError(f"path: expected a name that ends in .gif; received {str(path)!r}")
+    sheets, durations = _film(frames, fps, columns, low, scale)
+    data = iio.imwrite("<bytes>", sheets, extension=".gif", duration=durations, loop=0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        unfinished.write_bytes(data)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def progress(items, total, label, note=lambda: ""):
+    """Go through `items` under one updating line: label, bar, count, time left, and what `note()` says.
+
+    In the end one line stays, with the time it took. Outside a notebook only that line is printed.
+    """
+    start = shown = time.monotonic()
+    notebook = get_ipython() is not None and hasattr(get_ipython(), "kernel")
+    line = display({"text/plain": f"{label}: starting"}, raw=True, display_id=True) if notebook else None
+    done = 0
+    for done, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if notebook and now - shown > 0.5:
+            shown = now
+            bar = "█" * round(20 * done / total)
+            left = (now - start) / done * (total - done)
+            text = f"{label} |{bar:<20}| {done}/{total}, {left:.0f} s left {note()}"
+            line.update({"text/plain": text}, raw=True)
+    text = f"{label}: {done} in {time.monotonic() - start:.0f} s {note()}".rstrip()
+    line.update({"text/plain": text}, raw=True) if notebook else print(text)
+
+
+def _checked(argument, values, rank):
+    """A float array of that rank, its images of 1 or 3 channels, or an error that names the argument."""
+    values = np.asarray(values, dtype=np.float32)
+    if values.ndim != rank:
+        raise ValueError(f"{argument}: expected {rank} axes; received shape {values.shape}")
+    if rank > 1 and (values.shape[-1] not in (1, 3) or not values.size):
+        raise ValueError(f"{argument}: expected some images of 1 or 3 channels; received shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{argument}: expected finite values; received {np.sum(~np.isfinite(values))} NaN or infinite ones")
+    return values
+
+
+def _sheet(images, columns, low):
+    """Images (N, H, W, C) on one uint8 sheet with a light gap of 2 pixels; greys as ink on paper."""
+    pixels = np.rint((images.clip(low, 1) - low) * (255 / (1 - low))).astype(np.uint8)
+    if pixels.shape[-1] == 1:
+        pixels = 255 - pixels
+    columns = min(columns, len(pixels))
+    missing = -len(pixels) % columns
+    pixels = np.pad(pixels, ((0, missing), (0, 0), (0, 0), (0, 0)), constant_values=255)
+    pixels = np.pad(pixels, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=225)
+    return rearrange(pixels, "(r n) h w c -> (r h) (n w) c", n=columns)
+
+
+def _film(frames, fps, columns, low, scale):
+    """Sheets, (frames, height, width) if grey, and their durations in milliseconds."""
+    if not 0 < fps <= 50:
+        raise ValueError(f"fps: expected more than 0 and at most 50; received {fps!r}")
+    frames = _checked("frames", frames, 5)
+    sheets = np.stack([_sheet(images, columns, low) for images in frames])
+    sheets = sheets.repeat(scale, axis=1).repeat(scale, axis=2)
+    return sheets[..., 0] if sheets.shape[-1] == 1 else sheets, [1000 / fps] * (len(sheets) - 1) + [2000]
+
+
+def _picture(data, alt, shrink=1.0):
+    """PNG bytes as a picture with alt text, shown at `shrink` of its size."""
+    if not alt or not alt.strip():
+        raise ValueError(f"alt: expected a sentence for those who cannot see the figure; received {alt!r}")
+    width = int.from_bytes(data[16:20], "big")  # where every PNG has it
+    return Image(data=data, format="png", alt=alt, width=round(width * shrink))

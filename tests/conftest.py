@@ -1,0 +1,39 @@
+"""What several test files share."""
+
+import os
+
+os.environ.setdefault("LESSONS_PROFILE", "smoke")
+
+import pytest
+import tensorflow_datasets as tfds
+
+from lessons_lib import glyphs
+
+
+@pytest.fixture
+def few_glyphs(tmp_path, monkeypatch):
+    """A TFDS folder of our own with 60 + 20 glyphs, prepared on first use."""
+    monkeypatch.setattr(glyphs, "COUNTS", {"train": 60, "test": 20})
+    return tmp_path / "tfds"
+
+
+class OddSizes(tfds.core.GeneratorBasedBuilder):
+    """Six colour images without a label, each of another shape, left half red and right half blue."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = tfds.features.FeaturesDict({"image": tfds.features.Image(shape=(None, None, 3)), "name": tfds.features.Text()})
+        return tfds.core.DatasetInfo(builder=self, features=features)
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        import numpy as np
+
+        for i in range(6):
+            image = np.zeros((20 + 2 * i, 40, 3), np.uint8)
+            image[:, :20, 0] = 255
+            image[:, 20:, 2] = 255
+            yield i, {"image": image, "name": f"image {i}"}

@@ -1,0 +1,277 @@
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lessons_lib import data
+
+
+def test_pixels_survive_the_round_trip():
+    pixels = np.arange(256, dtype=np.uint8)
+    images = data.to_unit(pixels)
+    assert images.dtype == tf.float32
+    assert (images.numpy().min(), images.numpy().max()) == (-1.0, 1.0)
+    np.testing.assert_array_equal(data.to_pixels(images), pixels)
+
+
+@given(st.floats(-1, 1, width=32), st.floats(-1, 1, width=32))
+def test_brighter_images_have_brighter_pixels(low, high):
+    dark, bright = data.to_pixels(np.sort(np.float32([low, high])))
+    assert dark <= bright
+    assert abs((bright - 127.5) / 127.5 - max(low, high)) <= 0.5 / 127.5 + 1e-6  # the nearest pixel
+
+
+def test_overshoot_becomes_the_nearest_pixel():
+    np.testing.assert_array_equal(data.to_pixels(np.float32([-1.3, 1.3])), [0, 255])
+
+
+@pytest.mark.parametrize("pixels", [np.float32([0.5]), np.int64([3])])
+def test_to_unit_takes_uint8_only(pixels):
+    with pytest.raises(TypeError, match=f"pixels: expected uint8, 0..255; received {pixels.dtype}"):
+        data.to_unit(pixels)
+
+
+def test_to_pixels_refuses_integers_and_nan():
+    with pytest.raises(TypeError, match=r"images: expected floats in .*; received uint8"):
+        data.to_pixels(np.uint8([3]))
+    with pytest.raises(ValueError, match="images: expected finite values; received 2 NaN or infinite ones"):
+        data.to_pixels(np.float32([0, np.nan, np.inf]))
+
+
+def collect(batches):
+    images, labels = zip(*batches.as_numpy_iterator(), strict=True)
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def test_one_pass_gives_every_image_once_in_order(few_glyphs):
+    images, labels = collect(data.load("glyphs", "train+test[:5]", 16, data_dir=few_glyphs))
+    raw = tfds.load("glyphs", split="train+test[:5]", data_dir=few_glyphs, batch_size=-1)
+    np.testing.assert_array_equal(data.to_pixels(images), raw["image"])
+    np.testing.assert_array_equal(labels, raw["label"])
+    assert images.shape == (65, 28, 28, 1)
+
+
+def test_a_seed_gives_full_batches_without_end(few_glyphs):
+    stream = data.load("glyphs", "train", 25, seed=3, data_dir=few_glyphs)
+    assert stream.element_spec[0].shape == (25, 28, 28, 1)
+    assert stream.cardinality() == tf.data.INFINITE_CARDINALITY
+    images, _ = collect(stream.take(12))  # 300 images: five passes over 60
+    passes = images.reshape(5, 60, -1)
+    for one in passes:  # each pass has every image once: nothing is dropped at its end
+        assert len(np.unique(one, axis=0)) == 60
+        np.testing.assert_array_equal(np.sort(one, axis=0), np.sort(passes[0], axis=0))
+    assert not np.array_equal(passes[0], passes[1])
+
+
+def test_the_same_seed_gives_the_same_stream(few_glyphs):
+    first, again, other = (collect(data.load("glyphs", "train", 20, seed=s, data_dir=few_glyphs).take(7))[0] for s in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_images_of_any_shape_are_cropped_to_the_middle_and_resized(tmp_path):
+    (images,) = data.load("odd_sizes", "train", 6, size=8, label=None, data_dir=tmp_path)
+    assert images.shape == (6, 8, 8, 3)
+    pixels = data.to_pixels(images)
+    np.testing.assert_array_equal(pixels[:, :, 0], np.broadcast_to([255, 0, 0], (6, 8, 3)))  # left: red
+    np.testing.assert_array_equal(pixels[:, :, -1], np.broadcast_to([0, 0, 255], (6, 8, 3)))  # right: blue
+
+
+def test_a_set_too_large_for_memory_is_streamed(few_glyphs, monkeypatch):
+    whole = collect(data.load("glyphs", "train", 20, data_dir=few_glyphs))
+    monkeypatch.setattr(data, "IN_MEMORY", 28 * 28 * 30)
+    streamed = collect(data.load("glyphs", "train", 20, data_dir=few_glyphs))
+    for one, other in zip(whole, streamed, strict=True):
+        np.testing.assert_array_equal(one, other)
+    shuffled = data.load("glyphs", "train", 20, seed=0, data_dir=few_glyphs)
+    images, _ = collect(shuffled.take(3))
+    assert len(np.unique(images.reshape(60, -1), axis=0)) == 60
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "mnits"}, "name: expected a data set of TFDS, or 'glyphs'; received 'mnits'"),
+        ({"split": "trian"}, "split: expected something of train, test; received 'trian'"),
+        ({"split": "train[60:]"}, r"split: expected at least one image; 'train\[60:\]' of 'glyphs' has none"),
+        ({"batch_size": 0}, "batch_size: expected a positive integer; received 0"),
+        ({"batch_size": 2.5}, "batch_size: expected a positive integer; received 2.5"),
+        ({"size": -1}, "size: expected a positive integer; received -1"),
+        ({"label": "digit"}, "label: expected one of image, label, or None; received 'digit'"),
+        ({"name": "odd_sizes", "label": None}, "size: expected an integer, as the images of 'odd_sizes' differ in shape"),
+    ],
+)
+def test_bad_arguments_are_named(few_glyphs, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        data.load(**{"name": "glyphs", "data_dir": few_glyphs} | arguments)
+
+
+# ---- damaged data
+
+
+def prepared(few_glyphs):
+    data.load("glyphs", "test", data_dir=few_glyphs)
+    return few_glyphs / "glyphs" / "1.0.0"
+
+
+def cut_short(folder):
+    file = next(folder.glob("*train.tfrecord*"))
+    os.truncate(file, file.stat().st_size - 1)
+
+
+def flip_a_bit(folder):
+    file = next(folder.glob("*train.tfrecord*"))
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: next(folder.glob("*train.tfrecord*")).unlink(), "half-prepared: .* lacks glyphs-train.tfrecord"),
+        (lambda folder: (folder / "dataset_info.json").unlink(), "half-prepared: .* has no dataset_info.json"),
+        (cut_short, r"damaged: the train files in .* have \d+ bytes, not \d+"),
+        (flip_a_bit, "damaged: .* cannot be read"),
+    ],
+)
+def test_damaged_data_is_refused_by_path_and_with_a_remedy(few_glyphs, damage, said):
+    folder = prepared(few_glyphs)
+    damage(folder)
+    with pytest.raises(data.DataError, match=said) as error:
+        data.load("glyphs", "train", data_dir=few_glyphs)
+    assert str(folder) in str(error.value)
+    assert "Remove" in str(error.value)
+    shutil.rmtree(folder)  # the remedy
+    data.load("glyphs", "train", data_dir=few_glyphs)
+
+
+def test_a_damaged_mnist_is_not_replaced_in_silence(monkeypatch, tmp_path):
+    (tmp_path / "mnist" / "3.0.1").mkdir(parents=True)
+    mnist = tfds.builder("mnist", data_dir=tmp_path)
+    monkeypatch.setattr(data.tfds, "builder", lambda name, data_dir=None: mnist)
+    data.digits.cache_clear()
+    with pytest.raises(data.DataError, match="mnist is half-prepared"):
+        data.load_digits("train")
+    data.digits.cache_clear()
+
+
+# ---- no network
+
+
+@contextlib.contextmanager
+def server(handler):
+    with HTTPServer(("127.0.0.1", 0), handler) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{http.server_port}/"
+        http.shutdown()
+
+
+class Answers(BaseHTTPRequestHandler):
+    def do_HEAD(self):
+        self.send_response(404)  # a server that is there is enough
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_server_that_answers_is_reachable(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with server(Answers) as url:
+        assert data._unreachable(url) is None
+
+
+def test_a_server_that_never_answers_costs_seconds(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        start = time.monotonic()
+        reason = data._unreachable(f"http://127.0.0.1:{silent.getsockname()[1]}/", seconds=0.2)
+        assert time.monotonic() - start < 2
+        assert "no connection to 127.0.0.1: ReadTimeout" in reason
+
+
+def test_a_name_that_takes_forever_costs_seconds(monkeypatch):
+    monkeypatch.setattr(data.requests, "head", lambda *_, **__: time.sleep(5))
+    assert data._unreachable("http://example.invalid/", seconds=0.1) == "no answer from example.invalid in 0.2 seconds"
+
+
+OFFLINE = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+
+
+def offline_python(code, folder, **environment):
+    """Run code where nothing is prepared and nothing can be fetched, all its files below `folder`."""
+    kept = {k: v for k, v in os.environ.items() if k.lower() not in ("tfds_data_dir", "no_proxy")}
+    places = {"HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache"), "TFDS_DATA_DIR": str(folder / "data")}
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, env=kept | OFFLINE | places | environment
+    )
+
+
+def test_without_data_and_network_the_glyphs_take_over(tmp_path):
+    code = """
+import time
+from lessons_lib import data, glyphs
+glyphs.COUNTS = {"train": 60, "test": 20}
+start = time.monotonic()
+images, labels = next(iter(data.load_digits("train", 60)))
+print(images.shape, data.digits(), time.monotonic() - start < 20)
+"""
+    done = offline_python(code, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    *said, last = done.stdout.splitlines()
+    assert last == "(60, 28, 28, 1) glyphs True"
+    assert said == [
+        "MNIST is not prepared here and cannot be downloaded: the built-in glyphs, printed digits, take its place.",
+        "Preparing glyphs, once.",
+    ]
+    assert not (tmp_path / "data").exists()  # the user's data folder is left alone
+    assert (tmp_path / "cache/lessons_lib/tensorflow_datasets/glyphs/1.0.0/dataset_info.json").is_file()
+
+
+def test_a_large_set_that_cannot_be_fetched_tells_what_to_do_by_hand(tmp_path):
+    done = offline_python("from lessons_lib import data; data.load('celeb_a', size=64, label='attributes')", tmp_path)
+    assert done.returncode == 1
+    assert "DataError: celeb_a is not in" in done.stderr
+    assert "img_align_celeba.zip  from  https://drive.google.com/" in done.stderr
+    assert str(Path("data", "downloads", "manual")) in done.stderr
+
+
+# ---- a full disk
+
+
+def test_a_full_disk_is_told_and_harms_nothing(tmp_path):
+    code = """
+import resource
+from pathlib import Path
+from lessons_lib import data, glyphs
+folder = Path("tfds")
+glyphs.COUNTS = {"train": 60, "test": 20}
+data.load("glyphs", data_dir=folder)
+before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+glyphs.Glyphs.VERSION = "1.0.1"
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+try:
+    data.load("glyphs", data_dir=folder)
+except data.DataError as error:
+    print(error)
+after = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+print("unharmed:", before == after)
+"""
+    done = offline_python(code, tmp_path)
+    assert "glyphs could not be prepared in" in done.stdout, done.stderr
+    assert "unharmed: True" in done.stdout

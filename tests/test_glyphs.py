@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from lessons_lib import glyphs
+
+
+def drawn(digit, count, seed=0):
+    return np.stack([glyphs.draw(digit, np.random.default_rng([seed, i])) for i in range(count)])
+
+
+def test_a_glyph_is_like_a_digit_of_mnist():
+    images = drawn(3, 200)
+    assert images.shape == (200, 28, 28, 1)
+    assert images.dtype == np.uint8
+    assert (images.max(axis=(1, 2, 3)) == 255).all()  # full ink somewhere
+    assert (images[:, [0, -1]] == 0).all()  # paper at the border
+    assert (images[:, :, [0, -1]] == 0).all()
+    assert 0.05 < np.mean(images > 127) < 0.25  # MNIST: 0.13
+
+
+def test_the_same_seed_draws_the_same():
+    np.testing.assert_array_equal(drawn(5, 3), drawn(5, 3))
+
+
+def test_glyphs_vary():
+    images = drawn(7, 100).reshape(100, -1)
+    assert len(np.unique(images, axis=0)) == 100
+
+
+def test_every_typeface_has_every_digit():
+    for face in glyphs.FACES:
+        outlines = {glyphs._outline(face, digit).vertices.tobytes() for digit in range(10)}
+        assert len(outlines) == 10  # a missing one would be drawn as the same box each time
+
+
+def test_the_ten_digits_can_be_told_apart():
+    """The nearest of 100 examples a digit has the right label nine times in ten; by chance it would be one in ten."""
+    known = np.stack([drawn(digit, 100).reshape(100, -1) for digit in range(10)]).astype(float)
+    right = 0
+    for digit in range(10):
+        for image in drawn(digit, 20, seed=1).reshape(20, -1):
+            right += np.argmin(((known - image) ** 2).sum(axis=2).min(axis=1)) == digit
+    assert right > 180
+
+
+@pytest.mark.parametrize("digit", [-1, 10, "3", 2.5])
+def test_only_ten_digits(digit):
+    with pytest.raises(ValueError, match=r"digit: expected 0\.\.9; received"):
+        glyphs.draw(digit, np.random.default_rng(0))

@@ -1,0 +1,127 @@
+"""The lessons as documents. That they run is nbmake's business, in the same pytest call."""
+
+import re
+import statistics
+import sys
+
+import jupytext
+import nbformat
+import pytest
+from jupytext.compare import NotebookDifference, compare_notebooks
+
+from lessons_lib import profile
+
+sys.path.insert(0, "tools")
+import lessons as tool
+
+NAMES = sorted(path.stem for path in tool.NOTEBOOKS.glob("*.py"))
+each_lesson = pytest.mark.parametrize("name", NAMES)
+
+
+def source(name):
+    return jupytext.read(tool.NOTEBOOKS / f"{name}.py")
+
+
+def rendered(name):
+    return nbformat.read(tool.NOTEBOOKS / f"{name}.ipynb", as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def outputs(name):
+    return [output for cell in code_cells(rendered(name)) for output in cell.outputs]
+
+
+def lines(cell):
+    return [line for line in cell.source.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+
+
+def check_pair(name, notebook):
+    compare_notebooks(notebook, source(name), fmt="py:percent", compare_ids=False)
+
+
+@each_lesson
+def test_a_pair_has_one_content(name):
+    check_pair(name, rendered(name))
+
+
+@each_lesson
+@pytest.mark.parametrize("kind", ["code", "markdown"])
+def test_the_pair_check_sees_a_planted_difference(name, kind):
+    notebook = rendered(name)
+    cell = next(cell for cell in notebook.cells if cell.cell_type == kind)
+    cell.source += "\nplanted"
+    with pytest.raises(NotebookDifference):
+        check_pair(name, notebook)
+
+
+def test_every_source_has_a_notebook_and_a_row_in_the_readme():
+    assert sorted(path.stem for path in tool.NOTEBOOKS.glob("*.ipynb")) == NAMES
+    readme = (tool.ROOT / "README.md").read_text()
+    assert re.findall(r"^\| \[.*\(notebooks/(.*)\.ipynb\)", readme, re.M) == NAMES
+
+
+@each_lesson
+def test_the_outputs_are_whole_and_free_of_noise(name):
+    notebook = rendered(name)
+    counts = [cell.execution_count for cell in code_cells(notebook)]
+    assert counts == list(range(1, len(counts) + 1))
+    assert not [o for o in outputs(name) if o.output_type == "error" or o.get("name") == "stderr"]
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert (tool.NOTEBOOKS / f"{name}.ipynb").stat().st_size < 1.5e6
+    text = "\n".join(str(o.get("text", "")) + str(o.get("data", {}).get("text/plain", "")) for o in outputs(name))
+    assert not re.search(r"(/home/|/root|/tmp/|/work|\\Users\\)", text)
+
+
+@each_lesson
+def test_a_second_rendering_changes_little(name):
+    notebook = rendered(name)
+    assert [cell.id for cell in notebook.cells] == [cell.id for cell in tool.to_notebook(name).cells]
+    assert not [cell for cell in notebook.cells if "execution" in cell.metadata]
+
+
+@each_lesson
+def test_every_picture_has_alt_text(name):
+    pictures = [output for output in outputs(name) if "image/png" in output.get("data", {})]
+    assert pictures
+    for picture in pictures:
+        assert len(picture.metadata["image/png"]["alt"].split()) >= 5
+
+
+@each_lesson
+def test_a_lesson_keeps_its_budget(name):
+    notebook = source(name)
+    code = [len(lines(cell)) for cell in code_cells(notebook)]
+    words = sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
+    before_exercises = next(i for i, cell in enumerate(notebook.cells) if cell.source.startswith("## Exercises"))
+    assert 20 <= before_exercises <= 45
+    assert max(code) <= 30
+    assert statistics.median(code) <= 8
+    assert words >= 8 * sum(code)
+    kinds = "".join(cell.cell_type[0] for cell in notebook.cells)
+    assert "ccc" not in kinds
+
+
+@each_lesson
+def test_a_lesson_has_its_parts(name):
+    notebook = source(name)
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert notebook.cells[0].source.startswith(f"# {name[:2]}. ")
+    for part in ("**You will**", "**You need**", "**Earned.**", "## Recap", "## Exercises", "## In practice"):
+        assert part in text
+    assert any("parameters" in cell.metadata.get("tags", []) for cell in code_cells(notebook))
+    assert any("solution" in cell.metadata.get("tags", []) for cell in code_cells(notebook))
+    assert any("assert" in cell.source for cell in code_cells(notebook))
+
+
+@each_lesson
+def test_what_is_measured_is_what_is_told(name):
+    measured = tool.json.loads(tool.MEASURED.read_text())[name]
+    assert set(measured) <= set(profile.PROFILES)
+    assert measured["cpu"]["minutes"] <= 10
+    told = tool.MARKED.findall((tool.NOTEBOOKS / f"{name}.py").read_text())
+    assert told, "the lesson says how long it takes"
+    assert tool.words_of(measured) in (tool.NOTEBOOKS / f"{name}.py").read_text()
+    assert tool.row_of(name, measured) in (tool.ROOT / "README.md").read_text()

@@ -1,0 +1,177 @@
+import io
+import struct
+import subprocess
+import sys
+import types
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image as Picture
+
+from lessons_lib import plots
+
+RNG = np.random.default_rng(0)
+DIGITS = RNG.uniform(-1, 1, size=(10, 28, 28, 1)).astype(np.float32)
+
+
+def opened(image):
+    return np.asarray(Picture.open(io.BytesIO(image.data)).convert("RGB"))
+
+
+def alt_of(image):
+    return image._repr_png_()[1]["alt"]
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda alt: plots.show(Figure(), alt),
+        lambda alt: plots.show_images(DIGITS, alt),
+        lambda alt: plots.show_filmstrip([DIGITS, DIGITS], alt),
+        lambda alt: plots.plot_loss([2.0, 1.0], alt),
+        lambda alt: plots.animate(np.stack([DIGITS, -DIGITS]), alt),
+    ],
+)
+def test_every_figure_has_alt_text(draw):
+    assert alt_of(draw("what it shows")) == "what it shows"
+    with pytest.raises(ValueError, match="alt: expected a sentence"):
+        draw("  ")
+
+
+def test_the_sheet_holds_every_pixel_once():
+    """Greys as ink on paper: -1 is white, 1 black; images stand in reading order with gaps of two pixels."""
+    images = np.stack([np.full((3, 4, 1), value, np.float32) for value in (-1, 1, 0)])
+    sheet = plots._sheet(images, columns=2, low=-1)
+    assert sheet.shape == (2 * 5, 2 * 6, 1)
+    inside = [sheet[1:4, 1:5], sheet[1:4, 7:11], sheet[6:9, 1:5], sheet[6:9, 7:11]]
+    assert [np.unique(x).tolist() for x in inside] == [[255], [0], [127], [255]]
+
+
+def test_low_sets_the_range():
+    images = np.zeros((1, 2, 2, 1), np.float32)
+    assert plots._sheet(images, 1, low=0)[1, 1] == 255
+    assert plots._sheet(images, 1, low=-1)[1, 1] == 127
+
+
+def test_colours_stay_as_they_are():
+    red = np.zeros((1, 2, 2, 3), np.float32) - 1
+    red[..., 0] = 1
+    assert plots._sheet(red, 1, low=-1)[1, 1].tolist() == [255, 0, 0]
+
+
+def test_a_grid_shows_its_images():
+    black = opened(plots.show_images(np.ones((4, 28, 28, 1)), "black", columns=2))
+    white = opened(plots.show_images(-np.ones((4, 28, 28, 1)), "white", columns=2))
+    assert black.mean() < 60 < 240 < white.mean()
+
+
+def test_labels_are_counted():
+    with pytest.raises(ValueError, match="row_labels: expected 2 labels, or none; received 1"):
+        plots.show_filmstrip([DIGITS, DIGITS], "x", row_labels=["a"])
+    with pytest.raises(ValueError, match="column_labels: expected 10 labels, or none; received 3"):
+        plots.show_filmstrip([DIGITS, DIGITS], "x", column_labels="abc")
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (DIGITS[0], r"images: expected 4 axes; received shape \(28, 28, 1\)"),
+        (np.zeros((2, 3, 3, 2)), r"images: expected some images of 1 or 3 channels; received shape \(2, 3, 3, 2\)"),
+        (np.zeros((0, 3, 3, 1)), r"images: expected some images of 1 or 3 channels; received shape \(0, 3, 3, 1\)"),
+        (np.full((1, 2, 2, 1), np.nan), "images: expected finite values; received 4 NaN or infinite ones"),
+    ],
+)
+def test_bad_images_are_named(images, message):
+    with pytest.raises(ValueError, match=message):
+        plots.show_images(images, "x")
+
+
+@pytest.mark.parametrize("losses", [[], [1.0, 0.0], [-1.0]])
+def test_losses_are_positive(losses):
+    with pytest.raises(ValueError, match="losses: expected positive numbers; received"):
+        plots.plot_loss(losses, "x")
+
+
+def test_baselines_are_drawn():
+    bare, with_line = (opened(plots.plot_loss([2.0, 1.0, 0.5], "x", baselines=b)) for b in (None, {"nothing": 1.5}))
+    orange = np.array([0xD5, 0x5E, 0x00])
+    assert not (bare == orange).all(axis=-1).any()
+    assert (with_line == orange).all(axis=-1).any()
+
+
+FILM = np.stack([np.full((4, 8, 8, 1), value, np.float32) for value in (-1, -0.5, 0, 0.5, 1)])
+
+
+def test_an_animation_is_an_animated_png_that_loops():
+    image = plots.animate(FILM, "x", fps=5, columns=2, scale=2)
+    frames = iio.imread(image.data, extension=".png", index=None)
+    assert frames.shape[:3] == (5, 2 * 2 * 10, 2 * 2 * 10)
+    assert [int(frame[3, 3].flat[0]) for frame in frames] == [255, 191, 127, 64, 0]
+    control = image.data.index(b"acTL") + 4
+    assert struct.unpack(">II", image.data[control : control + 8]) == (5, 0)  # five frames, forever
+    assert image.width == 40
+
+
+def test_a_gif_loops_and_holds_its_last_frame(tmp_path):
+    path = tmp_path / "new" / "film.gif"
+    plots.save_gif(path, FILM, fps=10, columns=2)
+    with Picture.open(path) as gif:
+        assert gif.info["loop"] == 0
+        durations = []
+        for i in range(gif.n_frames):
+            gif.seek(i)
+            durations.append(gif.info["duration"])
+    assert durations == [100] * 4 + [2000]
+    assert [p.name for p in path.parent.iterdir()] == ["film.gif"]
+
+
+def test_films_refuse_bad_input(tmp_path):
+    with pytest.raises(ValueError, match=r"path: expected a name that ends in \.gif; received '.*film.mp4'"):
+        plots.save_gif(tmp_path / "film.mp4", FILM)
+    with pytest.raises(ValueError, match="fps: expected more than 0 and at most 50; received 0"):
+        plots.animate(FILM, "x", fps=0)
+    with pytest.raises(ValueError, match="frames: expected 5 axes"):
+        plots.animate(FILM[0], "x")
+
+
+def test_a_full_disk_harms_no_older_gif(tmp_path):
+    code = """
+import resource
+import numpy as np
+from lessons_lib import plots
+film = np.random.default_rng(0).uniform(size=(5, 16, 28, 28, 1))
+plots.save_gif("film.gif", film)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+plots.save_gif("film.gif", -film)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert "OSError: [Errno 27] File too large" in done.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["film.gif"]
+    with Picture.open(tmp_path / "film.gif") as gif:
+        assert gif.n_frames == 5
+
+
+def test_progress_outside_a_notebook_leaves_one_line(capsys):
+    seen = []
+    for item in plots.progress(range(5), 5, "adding", lambda: f"sum {sum(seen)}"):
+        seen.append(item)
+    assert capsys.readouterr().out == "adding: 5 in 0 s sum 10\n"
+
+
+def test_progress_in_a_notebook_updates_one_display(monkeypatch, capsys):
+    shown = []
+    handle = types.SimpleNamespace(update=lambda data, raw: shown.append(data["text/plain"]))
+    monkeypatch.setattr(plots, "get_ipython", lambda: types.SimpleNamespace(kernel=True))
+    monkeypatch.setattr(plots, "display", lambda data, raw, display_id: shown.append(data["text/plain"]) or handle)
+    clock = iter(range(100))
+    monkeypatch.setattr(plots.time, "monotonic", lambda: next(clock))
+    assert list(plots.progress("ab", 2, "letters", lambda: "so far")) == ["a", "b"]
+    assert shown == [
+        "letters: starting",
+        "letters |██████████          | 1/2, 1 s left so far",
+        "letters |████████████████████| 2/2, 0 s left so far",
+        "letters: 2 in 3 s so far",
+    ]
+    assert capsys.readouterr().out == ""
