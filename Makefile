@@ -23,6 +23,7 @@ test: $(READY) ## style, unit tests and every lesson in the smoke profile
 	.venv/bin/ruff format --check
 	.venv/bin/zizmor --offline --quiet .github/workflows
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	.venv/bin/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 	$(RUN) coverage erase
 	LESSONS_PROFILE=smoke $(RUN) coverage run -m pytest --nbmake tests notebooks
 	$(RUN) coverage combine --quiet

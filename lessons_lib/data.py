@@ -19,7 +19,11 @@ IN_MEMORY = 2**30  # bytes of decoded pixels up to which a data set is kept in m
 
 
 class DataError(RuntimeError):
-    """A data set that is not there, damaged, or that could not be downloaded; the message says what to do."""
+    """A data set that is damaged or cannot be had; the message says what to do, `reason` in a few words why."""
+
+    def __init__(self, message, reason=""):
+        super().__init__(message)
+        self.reason = reason
 
 
 def to_unit(pixels):
@@ -62,7 +66,7 @@ def load(name, split="train", batch_size=128, *, seed=None, size=None, label="la
     for argument, value in {"batch_size": batch_size, "size": 1 if size is None else size}.items():
         if not isinstance(value, int | np.integer) or value < 1:
             raise ValueError(f"{argument}: expected a positive integer; received {value!r}")
-    builder = _prepared(name, data_dir)
+    builder = _builder(name, data_dir)
     features = builder.info.features
     if "image" not in features:
         raise ValueError(f"name: expected a set of images; {name!r} has the features {', '.join(features)}")
@@ -71,6 +75,7 @@ def load(name, split="train", batch_size=128, *, seed=None, size=None, label="la
     shape = (size, size, features["image"].shape[-1]) if size else features["image"].shape
     if None in shape:
         raise ValueError(f"size: expected an integer, as the images of {name!r} differ in shape; received None")
+    _make_ready(builder)
     try:
         count = builder.info.splits[split].num_examples
     except (ValueError, KeyError) as error:
@@ -107,8 +112,8 @@ def digits():
     if not Path(builder.data_dir).exists():
         try:
             _prepare(builder)
-        except DataError:
-            print("MNIST is not prepared here and cannot be downloaded: the built-in glyphs, printed digits, take its place.")
+        except DataError as error:
+            print(f"MNIST cannot be had here ({error.reason}): the built-in glyphs, printed digits, take its place.")
             return "glyphs"
     return "mnist"
 
@@ -118,18 +123,21 @@ def load_digits(split="train", batch_size=128, *, seed=None):
     return load(digits(), split, batch_size, seed=seed)
 
 
-def _prepared(name, data_dir):
-    """The builder of a data set that is there and whole, after preparing it if need be."""
+def _builder(name, data_dir):
+    """TFDS's builder of that name, which knows the features of a data set that need not be there yet."""
     if name == "glyphs" and data_dir is None:
         data_dir = platformdirs.user_cache_path("lessons_lib") / "tensorflow_datasets"  # never a folder of the user's
     try:
-        builder = tfds.builder(name, data_dir=data_dir)
+        return tfds.builder(name, data_dir=data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError) as error:
         raise ValueError(f"name: expected a data set of TFDS, or 'glyphs'; received {name!r}") from error
+
+
+def _make_ready(builder):
+    """Prepare a data set if it is not there, and refuse it if it is not whole."""
     if not Path(builder.data_dir).exists():
         _prepare(builder)
     _check(builder)
-    return builder
 
 
 def _prepare(builder):
@@ -141,7 +149,7 @@ def _prepare(builder):
         saved = "\n".join(f"  {info.filename}  from  {url}" for url, info in urls.items())
         by_hand += f",\nor save these files in {where.parent.parent / 'downloads' / 'manual'} and call again:\n{saved}"
     if urls and (reason := _unreachable(next(iter(urls)))):
-        raise DataError(f"{builder.name} is not in {where} and cannot be downloaded ({reason}). By hand: {by_hand}")
+        raise DataError(f"{builder.name} is not in {where} and cannot be downloaded ({reason}). By hand: {by_hand}", reason)
     print(f"Preparing {builder.name}, once.")
     tfds.disable_progress_bar()
     try:
@@ -151,7 +159,7 @@ def _prepare(builder):
         if where.exists():  # another process was faster
             return
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{builder.name} could not be prepared in {where}: {reason}\nBy hand: {by_hand}") from error
+        raise DataError(f"{builder.name} could not be prepared in {where}: {reason}\nBy hand: {by_hand}", reason) from error
 
 
 def _unreachable(url, seconds=5):

@@ -46,7 +46,7 @@ def draw(digit, rng):
         .scale(height * rng.uniform(0.8, 1.15), height)
         .skew(rng.normal(0, 0.12), 0)
         .rotate(rng.normal(0, 0.13))
-        .translate(*(SIZE / 2 + rng.uniform(-2, 2, size=2)))
+        .translate(*(SIZE / 2 + rng.uniform(-1.5, 1.5, size=2)))
     )
     # A white outline thickens the strokes, a black one thins them.
     stroke = rng.uniform(-0.3, 1.9)

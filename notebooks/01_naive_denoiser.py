@@ -296,8 +296,8 @@ assert mean_error[-1] > 0.98 * variance  # no better than the average digit at t
 # ## Sample from pure noise
 #
 # One guess from pure noise is a blot. But the blot is *a little* like a digit, so let us go towards it by a little, and
-# ask again: now the input holds a faint shape that the next guess can build on. With $n$ steps, step $i = 0, 1, \dots,
-# n - 1$ moves the image by a fraction of the way,
+# ask again: now the input holds a faint shape that the next guess can build on. With $n$ steps, step $i$, counted from
+# 0, moves the image by a fraction of the way,
 #
 # $$x \leftarrow x + \frac{\hat x - x}{n - i},$$
 #

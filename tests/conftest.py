@@ -17,6 +17,15 @@ def few_glyphs(tmp_path, monkeypatch):
     return tmp_path / "tfds"
 
 
+@pytest.fixture
+def offline(tmp_path):
+    """An environment where nothing is prepared and nothing can be fetched, all its files below `tmp_path`."""
+    kept = {k: v for k, v in os.environ.items() if k.lower() not in ("tfds_data_dir", "no_proxy")}
+    closed = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    places = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "TFDS_DATA_DIR": str(tmp_path / "data")}
+    return kept | closed | places
+
+
 class OddSizes(tfds.core.GeneratorBasedBuilder):
     """Six colour images without a label, each of another shape, left half red and right half blue."""
 

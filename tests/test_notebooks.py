@@ -1,7 +1,9 @@
 """The lessons as documents. That they run is nbmake's business, in the same pytest call."""
 
 import re
+import shutil
 import statistics
+import subprocess
 import sys
 
 import jupytext
@@ -114,6 +116,26 @@ def test_a_lesson_has_its_parts(name):
     assert any("parameters" in cell.metadata.get("tags", []) for cell in code_cells(notebook))
     assert any("solution" in cell.metadata.get("tags", []) for cell in code_cells(notebook))
     assert any("assert" in cell.source for cell in code_cells(notebook))
+
+
+@each_lesson
+def test_a_lesson_runs_without_data_and_network(name, offline, tmp_path):
+    copy = shutil.copy(tool.NOTEBOOKS / f"{name}.ipynb", tmp_path)
+    pytest_nbmake = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "--nbmake",
+        "--overwrite",
+        "-p",
+        "no:cacheprovider",
+        "--rootdir",
+        tmp_path,
+        copy,
+    ]
+    done = subprocess.run(pytest_nbmake, capture_output=True, text=True, cwd=tmp_path, env=offline | {"LESSONS_PROFILE": "smoke"})
+    assert done.returncode == 0, done.stdout
+    assert "the built-in glyphs, printed digits, take its place" in str(nbformat.read(copy, as_version=4))
 
 
 @each_lesson

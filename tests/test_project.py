@@ -101,6 +101,11 @@ def test_make_says_what_it_knows():
         assert f"make {target} " in done.stdout
 
 
+def test_a_second_call_installs_nothing():
+    assert "pip install" in make("-n", "install", "READY=never").stdout  # what an install looks like
+    assert "pip install" not in make("-n", "lessons", "test").stdout
+
+
 def test_make_refuses_an_unknown_extra_before_installing_anything():
     done = make("lessons", "EXTRA=tpu")
     assert done.returncode

@@ -6,10 +6,10 @@ LESSONS=01,02 (default: all), LESSONS_PROFILE=smoke|cpu|gpu (default: what fits 
 """
 
 import hashlib
-import html
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -17,8 +17,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
-from jinja2 import DictLoader
-from nbconvert import HTMLExporter
+from pages import write_pages
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -26,16 +25,6 @@ BUILD = ROOT / "build" / "lessons"
 MEASURED = NOTEBOOKS / "measured.json"  # {lesson: {profile: {"minutes": ..., "memory_gb": ...}}}
 
 MARKED = re.compile(r"(<!-- measured -->).*?(<!-- /measured -->)", re.S)
-
-# nbconvert's page, with the alt text that its own template drops.
-TEMPLATE = """{% extends 'lab/index.html.j2' %}
-{% block data_png %}
-{%- set about = output.metadata.get('image/png', {}) -%}
-<div class="jp-RenderedImage jp-OutputArea-output" tabindex="0">
-<img src="data:image/png;base64,{{ output.data['image/png'] }}" alt="{{ about.get('alt', '') | e }}"
-  {%- if about.get('width') %} width="{{ about.width }}"{% endif %}>
-</div>
-{% endblock data_png %}"""
 
 
 def main(command):
@@ -57,7 +46,7 @@ def main(command):
         if command == "render" and not result["error"]:
             tell(lesson, known[lesson])
             MEASURED.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
-    page = write_pages(results, profile)
+    page = write_pages(BUILD, results, profile)
     print(table(results))
     print(f"Look at it: {page}")
     return 1 if any(result["error"] for result in results.values()) else 0
@@ -131,6 +120,8 @@ def tell(lesson, measured):
     for cell, fresh in zip(notebook.cells, to_notebook(lesson).cells, strict=True):
         cell.source, cell.id = fresh.source, fresh.id
     nbformat.write(notebook, NOTEBOOKS / f"{lesson}.ipynb")
+    for film in (BUILD / "output").glob("*.gif"):  # the README shows some
+        shutil.copy(film, ROOT / "docs")
 
     text = readme.read_text()
     old = re.compile(rf"^\| \[.*\(notebooks/{lesson}\.ipynb\).*$", re.M)
@@ -182,41 +173,6 @@ def table(results):
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     return "\n".join("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip() for row in rows)
 
-
-def write_pages(results, profile):
-    """One HTML page a lesson, and index.html with a picture of each; its path."""
-    exporter = HTMLExporter(extra_loaders=[DictLoader({"lesson.html.j2": TEMPLATE})], template_file="lesson.html.j2")
-    cards = []
-    for lesson, result in results.items():
-        notebook = nbformat.read(BUILD / f"{lesson}.ipynb", as_version=4)
-        title = re.search(r"^# (.+)$", notebook.cells[0].source, re.M).group(1)
-        body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
-        (BUILD / f"{lesson}.html").write_text(body)
-        pictures = [o.data["image/png"] for c in notebook.cells for o in c.get("outputs", []) if "image/png" in o.get("data", {})]
-        picture = f'<img alt="" src="data:image/png;base64,{pictures[-1]}">' if pictures else ""
-        state = f"failed {result['error']}" if result["error"] else f"{result['minutes']:.1f} minutes"
-        cards.append(f'<a href="{lesson}.html">{picture}<b>{html.escape(title)}</b><br>{html.escape(state)}</a>')
-    page = BUILD / "index.html"
-    page.write_text(INDEX.format(cards="\n".join(cards), profile=profile))
-    return page
-
-
-INDEX = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Diffusion models</title>
-<style>
-  body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
-  main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(16rem, 1fr)); gap: 1.5rem; }}
-  a {{ color: inherit; text-decoration: none; border: 1px solid #bbb; border-radius: 8px; padding: 1rem; }}
-  a:hover {{ border-color: #0072b2; }}
-  img {{ width: 100%; aspect-ratio: 4/3; object-fit: cover; object-position: top left; border-radius: 4px; }}
-</style>
-<h1>Diffusion models, lesson by lesson</h1>
-<p>As they have just run on this machine, in the profile <code>{profile}</code>.</p>
-<main>
-{cards}
-</main>
-</html>
-"""
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1]))
