@@ -30,7 +30,7 @@ test: $(READY) ## style, unit tests and every lesson in the smoke profile
 	$(RUN) coverage report
 
 lab: $(READY) ## open the lessons in JupyterLab
-	.venv/bin/jupyter lab --notebook-dir=notebooks
+	.venv/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks
 
 render: $(READY) ## run the lessons and refresh the committed notebooks and their measured times
 	@.venv/bin/python tools/lessons.py render

@@ -7,10 +7,13 @@ def basic_unet(size=28, channels=1, output_activation=None):
     """The smallest U-Net that denoises (Ronneberger et al. 2015, section 2, with additive skips): six 5x5 convolutions.
 
     Input and output: (B, size, size, channels), any range. `output_activation` bounds what the network can answer: SiLU,
-    say, never goes below -0.28. Raises ValueError unless size is a positive multiple of 4 (it is halved twice).
+    say, never goes below -0.28. Raises ValueError unless size is a positive multiple of 4 (it is halved twice) and channels is
+    positive.
     """
     if size < 4 or size % 4:
         raise ValueError(f"size: expected a positive multiple of 4; received {size!r}")
+    if channels < 1:
+        raise ValueError(f"channels: expected at least 1; received {channels!r}")
 
     def convolution(filters, activation="silu"):
         return layers.Conv2D(filters, 5, padding="same", activation=activation)

@@ -56,3 +56,8 @@ def test_an_activation_bounds_the_answer():
 def test_a_size_that_cannot_be_halved_twice_is_refused(size):
     with pytest.raises(ValueError, match=rf"size: expected a positive multiple of 4; received {size}"):
         unet.basic_unet(size)
+
+
+def test_channels_are_positive():
+    with pytest.raises(ValueError, match="channels: expected at least 1; received 0"):
+        unet.basic_unet(channels=0)
