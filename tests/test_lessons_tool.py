@@ -113,6 +113,14 @@ def test_a_failing_lesson_is_not_committed(course, monkeypatch):
     assert not (course / "notebooks/measured.json").exists()
 
 
+def test_outputs_made_with_the_fallback_are_not_committed(course, monkeypatch):
+    monkeypatch.setenv("LESSONS", "02")
+    (course / "notebooks/02_fail.py").write_text(BAD.replace("== 4", "== 3") + "\nprint('the built-in glyphs take its place')\n")
+    assert tool.main("run") == 0
+    assert tool.main("render") == 1
+    assert not list((course / "notebooks").glob("*.ipynb"))
+
+
 def test_equal_cells_get_ids_of_their_own(course):
     (course / "notebooks/03_twice.py").write_text("# %%\n1\n\n# %%\n1\n")
     ids = [cell.id for cell in tool.to_notebook("03_twice").cells]
