@@ -27,12 +27,12 @@
 # - **train** a small U-Net, in a loop written by hand, to undo it;
 # - **sample** new digits from pure noise, and measure what they lack.
 #
-# **You need** Python and NumPy, and a first acquaintance with training a network; no lesson before this one. It runs for
-# <!-- measured -->about 4 minutes on two CPU cores and uses 1.1 GB of memory<!-- /measured -->.
+# **You need** Python and NumPy, and a first acquaintance with training a network; no lesson before this one. To run,
+# it takes <!-- measured -->about 4 minutes on two CPU cores and 1.1 GB of memory<!-- /measured -->.
 
 # %%
 try:
-    import lessons_lib  # noqa: F401  (first, as it keeps TensorFlow's greeting out of the lesson)
+    import lessons_lib  # noqa: F401
 except ModuleNotFoundError:  # in Colab, which keeps its own TensorFlow
     # %pip install --quiet ..
     pass
@@ -68,11 +68,12 @@ keras.utils.set_random_seed(SEED)
 
 # %%
 digits = data.load_digits(TRAIN, BATCH, seed=SEED)
-held_out, labels = next(iter(data.load_digits("test[:2000]", 2000)))
-print(
-    f"{data.digits()}: batches {digits.element_spec[0].shape}, values from {held_out.numpy().min()} to {held_out.numpy().max()}"
+held_out, _ = next(iter(data.load_digits("test[:2000]", 2000)))
+low, high = tf.reduce_min(held_out), tf.reduce_max(held_out)
+print(f"{data.digits()}: batches {digits.element_spec[0].shape}, values {low} to {high}")
+plots.show_images(
+    held_out[:16], "Sixteen digits of the held-out set, in dark ink on light paper."
 )
-plots.show_images(held_out[:16], "Sixteen digits of the held-out set, in dark ink on light paper.")
 
 # %% [markdown]
 # The library delivers pixels in $[-1, 1]$, the range of all later lessons. This one alone works in $[0, 1]$, because
@@ -87,7 +88,9 @@ def binarise(images):
 
 x_test = binarise(held_out)
 print(f"{tf.reduce_mean(x_test):.1%} of all pixels are ink")
-plots.show_images(x_test[:16], "The same sixteen digits with every pixel either white or black.", low=0)
+plots.show_images(
+    x_test[:16], "The same sixteen digits with every pixel either white or black.", low=0
+)
 
 # %% [markdown]
 # ## Corrupt it
@@ -114,10 +117,11 @@ def corrupt(x, amount):
 amounts = np.linspace(0, 1, 8, dtype=np.float32)
 corrupted = corrupt(x_test[:8], amounts)
 assert np.array_equal(corrupted[0], x_test[0])  # nothing added
-assert abs(np.corrcoef(np.ravel(corrupted[7]), np.ravel(x_test[7]))[0, 1]) < 4 / 28  # nothing left: within 4 standard errors
+left_over = np.corrcoef(np.ravel(corrupted[7]), np.ravel(x_test[7]))[0, 1]
+assert abs(left_over) < 4 / 28  # nothing left, within four standard errors
 plots.show_filmstrip(
     [x_test[:8], corrupted],
-    "Eight digits, and below them the same digits with more and more noise; the last is noise alone.",
+    "Eight digits, and below them the same with more and more noise; the last is noise alone.",
     row_labels=["clean", "corrupted"],
     column_labels=[f"{a:.2f}" for a in amounts],
     low=0,
@@ -169,7 +173,8 @@ network = keras.Model(noisy, x, name="basic_unet")
 # %%
 for layer in network.layers:
     if layer.count_params():
-        print(f"{layer.name:10} gives {layer.output.shape[1:]!s:13} with {layer.count_params():7,} parameters")
+        shape, count = layer.output.shape[1:], layer.count_params()
+        print(f"{layer.name:10} gives {shape!s:13} with {count:7,} parameters")
 assert network.output_shape == network.input_shape
 assert network.count_params() == 309_057
 
@@ -187,7 +192,9 @@ np.testing.assert_allclose(earned(corrupted), network(corrupted), atol=1e-6)
 keras.utils.set_random_seed(SEED)
 noise = tf.random.uniform((8, 28, 28, 1))
 keras.utils.set_random_seed(SEED)  # so that our own function draws the same
-np.testing.assert_allclose(diffusion.corrupt(x_test[:8], noise, amounts), corrupt(x_test[:8], amounts), atol=1e-6)
+np.testing.assert_allclose(
+    diffusion.corrupt(x_test[:8], noise, amounts), corrupt(x_test[:8], amounts), atol=1e-6
+)
 
 # %% [markdown]
 # ## Train it
@@ -218,7 +225,9 @@ def train_step(x):
 
 # %%
 losses = []
-for images, _ in plots.progress(digits.take(STEPS), STEPS, "training", lambda: f"loss {losses[-1]:.4f}"):
+for images, _ in plots.progress(
+    digits.take(STEPS), STEPS, "training", lambda: f"loss {losses[-1]:.4f}"
+):
     losses.append(float(train_step(binarise(images))))
 
 # %% [markdown]
@@ -230,11 +239,11 @@ mean_image = tf.reduce_mean(x_test, axis=0, keepdims=True)
 variance = float(tf.reduce_mean((x_test - mean_image) ** 2))
 untouched = float(tf.reduce_mean((corrupt(x_test, tf.random.uniform((2000,))) - x_test) ** 2))
 final_loss = np.mean(losses[-50:])
-print(f"average digit {variance:.3f}, untouched {untouched:.3f}, network {final_loss:.3f} (mean of the last steps)")
+print(f"average digit {variance:.3f}, untouched {untouched:.3f}, network {final_loss:.3f}")
 assert final_loss < choose(smoke=0.9, cpu=0.4, gpu=0.35) * variance
 plots.plot_loss(
     losses,
-    "Training loss by step on a logarithmic axis; it falls below both simple answers within the first steps and flattens.",
+    "Training loss by step; it falls below both simple answers at once and then flattens.",
     baselines={"untouched": untouched, "average digit": variance},
 )
 
@@ -251,8 +260,8 @@ plots.plot_loss(
 guesses = network.predict_on_batch(corrupted)
 plots.show_filmstrip(
     [x_test[:8], corrupted, guesses],
-    "Three rows of eight digits: clean, corrupted by a growing amount, and the network's guess, which is sharp at first, "
-    "then smudged, and at pure noise a pale blot.",
+    "Eight digits in three rows: clean, corrupted by a growing amount, and the guess, "
+    "which is sharp at first, then smudged, and at pure noise a pale blot.",
     row_labels=["clean", "corrupted", "guess"],
     column_labels=[f"{a:.2f}" for a in amounts],
     low=0,
@@ -270,7 +279,7 @@ for a in amounts:
     guess = network.predict(x, batch_size=500, verbose=0)
     mean_error.append(float(tf.reduce_mean((guess - x_test) ** 2)))
     untouched_error.append(float(tf.reduce_mean((x - x_test) ** 2)))
-    print(f"amount {a:.2f}: network {mean_error[-1]:.4f}, untouched {untouched_error[-1]:.4f}, average digit {variance:.4f}")
+    print(f"amount {a:.2f}: network {mean_error[-1]:.4f}, untouched {untouched_error[-1]:.4f}")
 
 # %%
 figure, axes = plt.subplots(figsize=(7, 3))
@@ -279,7 +288,11 @@ axes.plot(amounts, untouched_error, "s--", color=plots.ORANGE, label="untouched"
 axes.axhline(variance, color=plots.GREY, linestyle=":", label="average digit")
 axes.set(xlabel="amount of noise", ylabel="mean squared error", ylim=(0, 0.2))
 axes.legend()
-plots.show(figure, "Error by amount: the network's curve lies far below the untouched input's and ends at the average digit's.")
+plots.show(
+    figure,
+    "Error by amount: the network's lies far below the untouched image's, "
+    "but starts above it, and ends above the average digit's.",
+)
 
 # %% [markdown]
 # In the middle the network is far better than either simple answer. Its two ends tell us more.
@@ -294,7 +307,9 @@ plots.show(figure, "Error by amount: the network's curve lies far below the unto
 # %%
 assert mean_error[0] > 0.0005  # it harms a clean image
 assert all(np.diff(mean_error[2:]) > 0)  # more noise, more error
-assert mean_error[4] < choose(smoke=0.9, cpu=0.3, gpu=0.25) * min(untouched_error[4], variance)  # good in the middle
+assert mean_error[4] < choose(smoke=0.9, cpu=0.3, gpu=0.25) * min(
+    untouched_error[4], variance
+)  # good in the middle
 assert mean_error[-1] > 0.98 * variance  # no better than the average digit at the end
 
 # %% [markdown]
@@ -311,7 +326,7 @@ assert mean_error[-1] > 0.98 * variance  # no better than the average digit at t
 
 # %%
 def sample(n_steps, count):
-    """Every state and every guess on the way from noise to images: two lists of (count, 28, 28, 1)."""
+    """Every state and every guess on the way, each (count, 28, 28, 1)."""
     x = tf.random.uniform((count, 28, 28, 1))
     states, guesses = [x], []
     for i in range(n_steps):
@@ -325,7 +340,8 @@ def sample(n_steps, count):
 states, guesses = sample(n_steps=5, count=6)
 plots.show_filmstrip(
     [np.concatenate([x, guess]) for x, guess in zip(states, guesses, strict=False)],
-    "Five rows. Left, what the network is given: six noise images that clear up. Right, its guesses: blots that become strokes.",
+    "Five rows. Left, what the network is given: six noise images that clear up. "
+    "Right, its guesses: blots that become strokes.",
     row_labels=[f"step {i}" for i in range(5)],
     column_labels=["input"] * 6 + ["guess"] * 6,
     low=0,
@@ -338,12 +354,20 @@ plots.show_filmstrip(
 # %%
 states, guesses = sample(n_steps=50, count=64)
 samples = states[-1]
-plots.show_images(samples, "An 8 by 8 grid of generated images: some readable digits, many broken strokes.", low=0)
+plots.show_images(
+    samples,
+    "An 8 by 8 grid of generated images: some readable digits, many broken strokes.",
+    low=0,
+)
 
 # %%
 frames = [x[:16] for x in states[::3]] + [samples[:16]]
-plots.save_gif("output/naive_sampling.gif", frames, low=0)
-plots.animate(frames, "Sixteen noise images turn into strokes, some of them digits, over fifty steps.", low=0)
+plots.save_gif("output/naive_sampling.gif", frames[::2], low=0, fps=5, scale=2)
+plots.animate(
+    frames,
+    "Sixteen noise images turn into strokes, some of them digits, over fifty steps.",
+    low=0,
+)
 
 # %% [markdown]
 # A few are digits anybody would read; many are fragments. The animation (also saved as `output/naive_sampling.gif`)
@@ -370,7 +394,9 @@ whole_real = np.mean(pieces(x_test) == 1)
 whole_sampled = np.mean(pieces(samples) == 1)
 grey = np.mean((samples > 0.1) & (samples < 0.9))
 print(f"in one piece: {whole_real:.0%} of the real digits, {whole_sampled:.0%} of the samples")
-print(f"neither paper nor ink: none of the pixels of real digits, {grey:.0%} of those of the samples")
+print(
+    f"neither paper nor ink: no pixel of the real digits, {grey:.0%} of those of the samples"
+)
 
 # %% [markdown]
 # Nearly every real digit is in one piece; of our samples many are not. And although the network has seen nothing but
@@ -381,7 +407,9 @@ print(f"neither paper nor ink: none of the pixels of real digits, {grey:.0%} of 
 # %%
 standard_error = np.sqrt(0.25 / len(samples))
 assert whole_real > 0.9
-assert whole_real - whole_sampled > choose(smoke=-3, cpu=3, gpu=3) * standard_error  # in smoke: whole blots
+assert (
+    whole_real - whole_sampled > choose(smoke=-3, cpu=3, gpu=3) * standard_error
+)  # in smoke: whole blots
 assert grey > 0.03
 
 # %% [markdown]
@@ -446,7 +474,10 @@ assert grey > 0.03
 # %% tags=["solution"]
 def epoch_means(losses, steps_per_epoch):
     epochs = len(losses) // steps_per_epoch
-    return [float(np.mean(losses[i * steps_per_epoch : (i + 1) * steps_per_epoch])) for i in range(epochs)]
+    return [
+        float(np.mean(losses[i * steps_per_epoch : (i + 1) * steps_per_epoch]))
+        for i in range(epochs)
+    ]
 
 
 # %%

@@ -91,7 +91,7 @@ def test_rendering_commits_outputs_and_what_was_measured(course, monkeypatch):
     assert tool.main("render") == 0
     measured = json.loads((course / "notebooks/measured.json").read_text())["01_line"]
     assert set(measured) == {"smoke", "cpu"}
-    told = f"about 1 minute on two CPU cores and uses {measured['cpu']['memory_gb']} GB of memory"
+    told = f"about 1 minute on two CPU cores and {measured['cpu']['memory_gb']} GB of memory"
     source = jupytext.read(course / "notebooks/01_line.py")
     notebook = nbformat.read(course / "notebooks/01_line.ipynb", as_version=4)
     assert [cell.source for cell in source.cells] == [cell.source for cell in notebook.cells]

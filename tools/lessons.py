@@ -137,7 +137,7 @@ def words_of(measured):
     """How long a lesson takes and how much memory, as the lesson tells it."""
     cpu = measured["cpu"]
     minutes = max(1, round(cpu["minutes"]))
-    return f"about {minutes} minute{'s'[: minutes != 1]} on two CPU cores and uses {cpu['memory_gb']} GB of memory"
+    return f"about {minutes} minute{'s'[: minutes != 1]} on two CPU cores and {cpu['memory_gb']} GB of memory"
 
 
 def row_of(lesson, measured):
