@@ -83,6 +83,7 @@ def load(name, split="train", batch_size=128, *, seed=None, size=None, label="la
     if not count:
         raise ValueError(f"split: expected at least one image; {split!r} of {name!r} has none")
 
+    @tf.autograph.experimental.do_not_convert  # no tensor decides anything here
     def choose(example):
         image = example["image"] if size is None else _square(example["image"], size)
         return image if label is None else (image, example[label])
@@ -156,10 +157,10 @@ def _prepare(builder):
         with contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare()
     except Exception as error:  # TFDS lets through whatever the network, the disk or a checksum raised
-        if where.exists():  # another process was faster
-            return
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"{builder.name} could not be prepared in {where}: {reason}\nBy hand: {by_hand}", reason) from error
+        if not where.exists():
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise DataError(f"{builder.name} could not be prepared in {where}: {reason}\nBy hand: {by_hand}", reason) from error
+        builder.info.read_from_directory(where)  # another process was faster
 
 
 def _unreachable(url, seconds=5):

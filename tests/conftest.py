@@ -26,6 +26,21 @@ def offline(tmp_path):
     return kept | closed | places
 
 
+class WordsOnly(tfds.core.GeneratorBasedBuilder):
+    """A data set without images; it is refused before anything is prepared."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict({"name": tfds.features.Text()}))
+
+    def _split_generators(self, dl_manager):
+        raise AssertionError("prepared for nothing")
+
+    def _generate_examples(self):
+        raise AssertionError("prepared for nothing")
+
+
 class OddSizes(tfds.core.GeneratorBasedBuilder):
     """Six colour images without a label, each of another shape, left half red and right half blue."""
 

@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lessons_lib import data
+from lessons_lib import data, glyphs
 
 
 def test_pixels_survive_the_round_trip():
@@ -111,6 +111,7 @@ def test_a_set_too_large_for_memory_is_streamed(few_glyphs, monkeypatch):
         ({"batch_size": 2.5}, "batch_size: expected a positive integer; received 2.5"),
         ({"size": -1}, "size: expected a positive integer; received -1"),
         ({"label": "digit"}, "label: expected one of image, label, or None; received 'digit'"),
+        ({"name": "words_only"}, "name: expected a set of images; 'words_only' has the features name"),
         ({"name": "odd_sizes", "label": None}, "size: expected an integer, as the images of 'odd_sizes' differ in shape"),
     ],
 )
@@ -167,6 +168,19 @@ def test_a_damaged_mnist_is_not_replaced_in_silence(monkeypatch, tmp_path):
     with pytest.raises(data.DataError, match="mnist is half-prepared"):
         data.load_digits("train")
     data.digits.cache_clear()
+
+
+def test_two_processes_may_prepare_at_once(few_glyphs, monkeypatch):
+    folder = prepared(few_glyphs)
+    elsewhere = folder.rename(few_glyphs / "elsewhere")
+
+    def the_other_one_is_faster(builder):
+        elsewhere.rename(folder)
+        raise OSError("the folder is there already")
+
+    monkeypatch.setattr(glyphs.Glyphs, "download_and_prepare", the_other_one_is_faster)
+    images, _ = next(iter(data.load("glyphs", "test", 20, data_dir=few_glyphs)))
+    assert images.shape == (20, 28, 28, 1)
 
 
 # ---- no network
@@ -257,11 +271,12 @@ glyphs.COUNTS = {"train": 60, "test": 20}
 data.load("glyphs", data_dir=folder)
 before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 glyphs.Glyphs.VERSION = "1.0.1"
-resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
 try:
     data.load("glyphs", data_dir=folder)
 except data.DataError as error:
     print(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 after = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 print("unharmed:", before == after)
 """
