@@ -4,24 +4,28 @@ import pytest
 from lessons_lib.checks import lesson_01
 
 
-def epoch_means(losses, steps):
-    return [sum(losses[i : i + steps]) / steps for i in range(0, len(losses) - steps + 1, steps)]
-
-
-def test_a_right_answer_passes(capsys):
-    lesson_01.epoch_means(epoch_means)
+@pytest.mark.parametrize(
+    "right",
+    [
+        lambda n: [1 - i / n for i in range(n)],
+        lambda n: np.linspace(1, 0, n, endpoint=False),
+        lambda n: np.float32(np.arange(n, 0, -1) / n),
+    ],
+)
+def test_a_right_answer_passes(right, capsys):
+    lesson_01.amounts_left(right)
     assert "well done" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "message"),
     [
-        lambda losses, steps: [sum(losses[i : i + steps]) / 256 for i in range(0, len(losses) - steps + 1, steps)],  # the article
-        lambda losses, steps: [sum(losses[i : i + steps]) / steps for i in range(0, len(losses), steps)],  # a cut epoch too
-        lambda losses, steps: float(np.mean(losses)),
-        lambda losses, steps: None,
+        (lambda n: np.linspace(1, 0, n), r"expected \[1.0, 0.5\] first; received \[1.0, 0.0\].*one part in n - i"),  # to 0
+        (lambda n: [(1 - 1 / n) ** i for i in range(n)], "expected .* first; received .*one part in n - i"),  # 1/n of the rest
+        (lambda n: np.linspace(1, 0, n + 1), r"expected 1 numbers, one before each step; received shape \(2,\)"),
+        (lambda n: 1.0, r"received shape \(\)"),
     ],
 )
-def test_a_wrong_answer_is_told_what_was_expected(wrong):
-    with pytest.raises(AssertionError, match=r"expected \[.*received .*\. Divide each epoch's sum"):
-        lesson_01.epoch_means(wrong)
+def test_a_wrong_answer_is_told_what_was_expected(wrong, message):
+    with pytest.raises(AssertionError, match=message):
+        lesson_01.amounts_left(wrong)

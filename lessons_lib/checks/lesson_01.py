@@ -3,17 +3,22 @@
 import numpy as np
 
 
-def epoch_means(answer):
-    """`answer(losses, steps_per_epoch)` gives the mean loss of every whole epoch, as a list."""
-    for losses, steps, expected in (
-        ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3, [2.0, 5.0]),
-        ([1.0, 2.0, 3.0, 4.0, 5.0], 2, [1.5, 3.5]),
-        ([4.0], 2, []),
-    ):
-        received = answer(list(losses), steps)
-        where = f"epoch_means({losses}, {steps}): expected {expected}, received {received}."
-        hint = "Divide each epoch's sum by its number of steps, and leave out a last epoch that is not whole."
-        assert isinstance(received, list), f"{where} {hint}"
-        assert np.shape(received) == np.shape(expected), f"{where} {hint}"
-        assert np.allclose(received, expected), f"{where} {hint}"
+def amounts_left(answer):
+    """`answer(n_steps)` gives the amount of noise left before each step of lesson 01's sampler, for a guess that stays."""
+    for n_steps in (1, 2, 5, 50):
+        received = np.asarray(answer(n_steps), dtype=float)
+        where = f"amounts_left({n_steps}): expected"
+        assert received.shape == (n_steps,), (
+            f"{where} {n_steps} numbers, one before each step; received shape {received.shape}. "
+            "Hint: step 0 starts from pure noise, and what is left after the last step does not count."
+        )
+        expected = np.empty(n_steps)
+        left = 1.0
+        for i in range(n_steps):
+            expected[i] = left
+            left -= left / (n_steps - i)
+        assert np.allclose(received, expected), (
+            f"{where} {np.round(expected[:5], 3).tolist()} first; received {np.round(received[:5], 3).tolist()}. "
+            "Hint: step i removes one part in n - i of what is left; multiply out what the first two steps leave."
+        )
     print("Exercise 4: well done.")
