@@ -100,7 +100,7 @@ def plot_schedule(schedules, alt):
     ratios.axhline(0, color="black", linewidth=0.6)
     rates.set(xlabel="t / T", ylabel="signal rate, sqrt(alpha_bar)", ylim=(0, 1))
     ratios.set(xlabel="t / T", ylabel="signal-to-noise ratio, dB")
-    rates.legend()
+    figure.legend(*rates.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
     return show(figure, alt)
 
 

@@ -131,5 +131,5 @@ def known(x):
 
 
 def _check_steps(T, least):
-    if not isinstance(T, int | np.integer) or isinstance(T, bool) or T < least:
+    if not isinstance(T, int | np.integer) or isinstance(T, bool) or least > T:
         raise ValueError(f"T: expected an integer of at least {least}; received {T!r}")

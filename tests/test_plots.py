@@ -103,17 +103,17 @@ def test_baselines_are_drawn():
 
 
 def drawn(monkeypatch, schedules):
-    """The two panels that `plot_schedule` draws."""
+    """The figure that `plot_schedule` draws, and its two panels."""
     figures = []
     monkeypatch.setattr(plots, "show", lambda figure, alt: figures.append(figure))
     plots.plot_schedule(schedules, "x")
     plots.plt.close(figures[0])
-    return figures[0].axes
+    return figures[0], *figures[0].axes
 
 
 def test_schedules_are_drawn_by_part_of_the_way(monkeypatch):
     schedules = {"linear": schedule.linear(50), "cosine": schedule.cosine(200)}
-    rates, ratios = drawn(monkeypatch, schedules)
+    _, rates, ratios = drawn(monkeypatch, schedules)
     for line, one in zip(rates.lines, schedules.values(), strict=True):
         np.testing.assert_allclose(line.get_xdata(), np.arange(1, one.T + 1) / one.T)
         np.testing.assert_allclose(line.get_ydata(), np.sqrt(one.alpha_bar[1:]))
@@ -122,10 +122,10 @@ def test_schedules_are_drawn_by_part_of_the_way(monkeypatch):
 
 
 def test_schedules_differ_in_more_than_colour(monkeypatch):
-    rates, ratios = drawn(monkeypatch, {name: schedule.cosine(20) for name in "abcd"})
+    figure, rates, ratios = drawn(monkeypatch, {name: schedule.cosine(20) for name in "abcd"})
     for lines in (rates.lines, ratios.lines[:4]):
         assert len({line.get_color() for line in lines}) == len({line.get_linestyle() for line in lines}) == 4
-    assert [text.get_text() for text in rates.get_legend().get_texts()] == list("abcd")
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list("abcd")
 
 
 @pytest.mark.parametrize("number", [0, 5])
