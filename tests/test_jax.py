@@ -4,12 +4,11 @@ import importlib.util
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, "tools")
-from lessons import ROOT
-
+ROOT = Path(__file__).resolve().parent.parent
 FILES = ["test_schedule.py", "test_diffusion.py", "test_oracle.py"]
 RUN = "import sys, pytest; sys.modules['tensorflow'] = None; sys.exit(pytest.main(sys.argv[1:]))"
 
