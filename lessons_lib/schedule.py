@@ -40,7 +40,7 @@ class Schedule:
 
     def __repr__(self):
         first, last = self.beta[[1, -1]]
-        return f"Schedule(T={self.T}, beta {first:.2g} to {last:.2g}, terminal signal {self.terminal_signal:.2g})"
+        return f"Schedule(T={self.T}, beta {first:.3g} to {last:.3g}, terminal signal {self.terminal_signal:.2g})"
 
     @property
     def T(self):

@@ -125,7 +125,7 @@ def test_our_own_end_in_noise_without_a_word(T):
 
 def test_a_schedule_says_what_it_is():
     assert repr(LINEAR) == "Schedule(T=1000, beta 0.0001 to 0.02, terminal signal 0.0064)"
-    assert str(COSINE) == "Schedule(T=1000, beta 4.1e-05 to 1, terminal signal 4.9e-05)"
+    assert str(COSINE) == "Schedule(T=1000, beta 4.13e-05 to 0.999, terminal signal 4.9e-05)"
 
 
 def test_a_schedule_never_changes():
