@@ -84,6 +84,26 @@ def plot_loss(losses, alt, *, baselines=None):
     return show(figure, alt)
 
 
+def plot_schedule(schedules, alt):
+    """How fast the signal fades: what multiplies x_0, and the signal-to-noise ratio in decibels, by the part of the way t / T.
+
+    schedules: {label: Schedule}, one to four; from t = 1, as at 0 the ratio is infinite.
+    """
+    if not 1 <= len(schedules) <= 4:
+        raise ValueError(f"schedules: expected one to four, by label; received {len(schedules)}")
+    figure, (rates, ratios) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+    lines = zip(schedules.items(), (BLUE, ORANGE, GREEN, GREY), ("-", "--", "-.", ":"), strict=False)
+    for (label, schedule), color, style in lines:
+        way = np.arange(1, schedule.T + 1) / schedule.T
+        rates.plot(way, schedule.signal_rate[1:], color=color, linestyle=style, linewidth=2, label=label)
+        ratios.plot(way, 10 / np.log(10) * schedule.log_snr[1:], color=color, linestyle=style, linewidth=2, label=label)
+    ratios.axhline(0, color="black", linewidth=0.6)
+    rates.set(xlabel="t / T", ylabel="signal rate, sqrt(alpha_bar)", ylim=(0, 1))
+    ratios.set(xlabel="t / T", ylabel="signal-to-noise ratio, dB")
+    figure.legend(*rates.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+    return show(figure, alt)
+
+
 def animate(frames, alt, *, fps=10, columns=8, low=-1.0, scale=3):
     """A process as a moving picture that plays forever, each frame a grid of images; the last is held for two seconds.
 

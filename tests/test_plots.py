@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image as Picture
 
-from lessons_lib import plots
+from lessons_lib import plots, schedule
 
 RNG = np.random.default_rng(0)
 DIGITS = RNG.uniform(-1, 1, size=(10, 28, 28, 1)).astype(np.float32)
@@ -31,6 +31,7 @@ def alt_of(image):
         lambda alt: plots.show_images(DIGITS, alt),
         lambda alt: plots.show_filmstrip([DIGITS, DIGITS], alt),
         lambda alt: plots.plot_loss([2.0, 1.0], alt),
+        lambda alt: plots.plot_schedule({"linear": schedule.linear(10)}, alt),
         lambda alt: plots.animate(np.stack([DIGITS, -DIGITS]), alt),
     ],
 )
@@ -101,6 +102,38 @@ def test_baselines_are_drawn():
     assert (with_line == orange).all(axis=-1).any()
 
 
+def drawn(monkeypatch, schedules):
+    """The figure that `plot_schedule` draws, and its two panels."""
+    figures = []
+    monkeypatch.setattr(plots, "show", lambda figure, alt: figures.append(figure))
+    plots.plot_schedule(schedules, "x")
+    plots.plt.close(figures[0])
+    return figures[0], *figures[0].axes
+
+
+def test_schedules_are_drawn_by_part_of_the_way(monkeypatch):
+    schedules = {"linear": schedule.linear(50), "cosine": schedule.cosine(200)}
+    _, rates, ratios = drawn(monkeypatch, schedules)
+    for line, one in zip(rates.lines, schedules.values(), strict=True):
+        np.testing.assert_allclose(line.get_xdata(), np.arange(1, one.T + 1) / one.T)
+        np.testing.assert_allclose(line.get_ydata(), np.sqrt(one.alpha_bar[1:]))
+    for line, one in zip(ratios.lines, schedules.values(), strict=False):  # and a thin one at 0 dB
+        np.testing.assert_allclose(line.get_ydata(), 10 * np.log10(one.alpha_bar[1:] / (1 - one.alpha_bar[1:])), atol=1e-9)
+
+
+def test_schedules_differ_in_more_than_colour(monkeypatch):
+    figure, rates, ratios = drawn(monkeypatch, {name: schedule.cosine(20) for name in "abcd"})
+    for lines in (rates.lines, ratios.lines[:4]):
+        assert len({line.get_color() for line in lines}) == len({line.get_linestyle() for line in lines}) == 4
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == list("abcd")
+
+
+@pytest.mark.parametrize("number", [0, 5])
+def test_one_to_four_schedules_fit_a_figure(number):
+    with pytest.raises(ValueError, match=f"schedules: expected one to four, by label; received {number}"):
+        plots.plot_schedule(dict.fromkeys(range(number), schedule.linear(10)), "x")
+
+
 FILM = np.stack([np.full((4, 8, 8, 1), value, np.float32) for value in (-1, -0.5, 0, 0.5, 1)])
 
 
@@ -140,7 +173,7 @@ def test_a_full_disk_harms_no_older_gif(tmp_path):
     code = """
 import resource
 import numpy as np
-from lessons_lib import plots
+from lessons_lib import plots, schedule
 film = np.random.default_rng(0).uniform(size=(5, 16, 28, 28, 1))
 plots.save_gif("film.gif", film)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))

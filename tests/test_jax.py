@@ -1,0 +1,26 @@
+"""The kernels on a second backend, in a process where TensorFlow cannot be imported."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = ["test_schedule.py", "test_diffusion.py", "test_oracle.py"]
+RUN = "import sys, pytest; sys.modules['tensorflow'] = None; sys.exit(pytest.main(sys.argv[1:]))"
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="jax is not installed (it is in the dev group of pyproject.toml)")
+def test_the_kernels_run_on_jax_without_tensorflow():
+    environment = os.environ | {"KERAS_BACKEND": "jax", "JAX_ENABLE_X64": "1", "JAX_PLATFORMS": "cpu"}
+    # No conftest, as it needs TensorFlow, and no options of the project's, which are for the lessons.
+    options = ["-q", "--noconftest", "--override-ini=addopts=", "-p", "no:cacheprovider"]
+    files = [str(ROOT / "tests" / file) for file in FILES]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, *options, *files], capture_output=True, text=True, cwd=ROOT, env=environment
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
