@@ -8,6 +8,7 @@ LOCK   := requirements$(patsubst -cpu,,-$(EXTRA)).lock
 # Named after the lock's content, so that an unchanged lock installs nothing and an interrupted install starts afresh.
 READY  := .venv/ready-$(EXTRA)-$(firstword $(shell cksum 2>/dev/null <$(LOCK)))
 RUN    := .venv/bin/python -m
+PIP    := $(RUN) pip install --quiet --disable-pip-version-check
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 18
@@ -44,6 +45,8 @@ $(READY):
 	@test -e $(LOCK) || { echo "EXTRA must be cpu or gpu, received $(EXTRA)"; exit 2; }
 	@echo "Installing $(LOCK) into .venv, once (some minutes)"
 	@$(PYTHON) -m venv --clear .venv
-	@$(RUN) pip install --quiet --disable-pip-version-check --require-hashes --requirement $(LOCK)
-	@$(RUN) pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@sed -n '/^setuptools==/,/[^\\]$$/p' $(LOCK) >.venv/build.lock # with which the few packages without a wheel are built
+	@$(PIP) --require-hashes --requirement .venv/build.lock
+	@$(PIP) --require-hashes --no-build-isolation --requirement $(LOCK)
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -34,5 +34,8 @@ def _import_tensorflow_quietly():
             os.write(2, rest.encode())
 
 
+if os.environ.get("TFDS_DATA_DIR") == "":
+    del os.environ["TFDS_DATA_DIR"]  # TFDS would take it for the working directory
+
 if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
     _import_tensorflow_quietly()

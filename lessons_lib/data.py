@@ -12,6 +12,7 @@ import platformdirs
 import requests
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from google.protobuf.json_format import ParseError
 
 from lessons_lib import glyphs  # noqa: F401  (importing it registers the name with TFDS)
 
@@ -41,7 +42,7 @@ def to_pixels(images):
     ValueError for NaN or infinity.
     """
     images = np.asarray(images)
-    if images.dtype.kind in "iub":
+    if images.dtype.kind in "iubc":
         raise TypeError(f"images: expected floats in [-1, 1]; received {images.dtype}")
     images = images.astype(np.float32)
     if not np.isfinite(images).all():
@@ -63,9 +64,14 @@ def load(name, split="train", batch_size=128, *, seed=None, size=None, label="la
     Sets of up to 1 GiB of pixels are decoded once and kept in memory; larger ones are streamed and, with a seed, shuffled
     within a buffer of that size. Raises ValueError or TypeError for bad arguments, DataError for bad data.
     """
+    for argument, value in {"name": name, "split": split}.items():
+        if not isinstance(value, str):
+            raise TypeError(f"{argument}: expected a string; received {value!r}")
     for argument, value in {"batch_size": batch_size, "size": 1 if size is None else size}.items():
         if not isinstance(value, int | np.integer) or value < 1:
             raise ValueError(f"{argument}: expected a positive integer; received {value!r}")
+    if not isinstance(seed, int | np.integer | None):
+        raise TypeError(f"seed: expected an integer or None; received {seed!r}")
     builder = _builder(name, data_dir)
     features = builder.info.features
     if "image" not in features:
@@ -78,8 +84,9 @@ def load(name, split="train", batch_size=128, *, seed=None, size=None, label="la
     _make_ready(builder)
     try:
         count = builder.info.splits[split].num_examples
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"split: expected something of {', '.join(builder.info.splits)}; received {split!r}") from error
+    except (AssertionError, ValueError, KeyError) as error:
+        known = ", ".join(f"{one.name}[:{one.num_examples}]" for one in builder.info.splits.values())
+        raise ValueError(f"split: expected something within {known}; received {split!r}") from error
     if not count:
         raise ValueError(f"split: expected at least one image; {split!r} of {name!r} has none")
 
@@ -89,7 +96,7 @@ def load(name, split="train", batch_size=128, *, seed=None, size=None, label="la
         return image if label is None else (image, example[label])
 
     fits = count * np.prod(shape) <= IN_MEMORY
-    reading = tfds.ReadConfig(try_autocache=False, shuffle_seed=seed, interleave_cycle_length=1 if fits else 16)
+    reading = tfds.ReadConfig(try_autocache=False, shuffle_seed=seed, interleave_cycle_length=1 if seed is None else 16)
     examples = builder.as_dataset(split=split, read_config=reading, shuffle_files=not fits and seed is not None)
     examples = examples.map(choose, num_parallel_calls=tf.data.AUTOTUNE)
     if fits:
@@ -109,7 +116,7 @@ def digits():
     Says in one line when it falls back, after seconds, and when it prepares something. Raises DataError for a damaged
     MNIST: that is not replaced in silence.
     """
-    builder = tfds.builder("mnist")
+    builder = _builder("mnist")
     if not Path(builder.data_dir).exists():
         try:
             _prepare(builder)
@@ -124,13 +131,19 @@ def load_digits(split="train", batch_size=128, *, seed=None):
     return load(digits(), split, batch_size, seed=seed)
 
 
-def _builder(name, data_dir):
+def _builder(name, data_dir=None):
     """TFDS's builder of that name, which knows the features of a data set that need not be there yet."""
     if name == "glyphs" and data_dir is None:
         data_dir = platformdirs.user_cache_path("lessons_lib") / "tensorflow_datasets"  # never a folder of the user's
     try:
         return tfds.builder(name, data_dir=data_dir)
-    except (tfds.core.DatasetNotFoundError, ValueError) as error:
+    except ParseError as error:
+        where = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser() / name
+        raise DataError(
+            f"{name} is damaged: a dataset_info.json in {where} cannot be read. "
+            f"Remove that version's folder and call again, or copy a whole one there."
+        ) from error
+    except (tfds.core.DatasetNotFoundError, AssertionError, ValueError) as error:
         raise ValueError(f"name: expected a data set of TFDS, or 'glyphs'; received {name!r}") from error
 
 
@@ -146,10 +159,15 @@ def _prepare(builder):
     urls = getattr(builder, "url_infos", None) or {}
     where = Path(builder.data_dir)
     by_hand = f"copy a prepared folder {builder.name}/{builder.version} into {where.parent.parent}"
+    manual = where.parent.parent / "downloads" / "manual"  # TFDS looks here before it downloads
     if urls:
         saved = "\n".join(f"  {info.filename}  from  {url}" for url, info in urls.items())
-        by_hand += f",\nor save these files in {where.parent.parent / 'downloads' / 'manual'} and call again:\n{saved}"
-    if urls and (reason := _unreachable(next(iter(urls)))):
+        by_hand += f",\nor save these files in {manual} and call again:\n{saved}"
+    elif builder.name == "glyphs":
+        by_hand = "set XDG_CACHE_HOME to a folder that can be written"
+    missing = [url for url, info in urls.items() if not (manual / str(info.filename)).exists()]
+    reason = _unreachable(missing[0]) if missing else None
+    if reason:
         raise DataError(f"{builder.name} is not in {where} and cannot be downloaded ({reason}). By hand: {by_hand}", reason)
     print(f"Preparing {builder.name}, once.")
     tfds.disable_progress_bar()

@@ -1,10 +1,11 @@
 """The forward process: mix data with noise, un-mix them, and convert what a network may predict into one another.
 
 Images and points alike are (B, ...) of float32 or float64. A rate (beta, alpha_bar) is (B, 1, ..., 1), as `Schedule.at` gives
-it, or one number for all. Other types raise TypeError, other shapes and rates ValueError (inside a traced function, where
-numbers are not known yet, rates go unchecked).
+it, or one number for all. Other types raise TypeError; other shapes, other rates, NaN and infinity ValueError (inside a traced
+function, where numbers are not known yet, only types and shapes are checked).
 """
 
+import numpy as np
 from keras import ops
 
 from lessons_lib.schedule import check_float, known, same_shape
@@ -13,22 +14,13 @@ from lessons_lib.schedule import check_float, known, same_shape
 def corrupt(x, noise, amount):
     """Mix data with noise by hand, (1 - amount) * x + amount * noise: lesson 01's naive process, no paper's.
 
-    x, noise: (B, ...), floats of one range; amount: (B,), one number per image in [0, 1], 1 being noise alone. Gives the
-    shape and type of x. Raises TypeError for integers, ValueError for shapes that differ or amounts outside [0, 1] (inside
-    a traced function, where numbers are not known yet, they go unchecked).
+    x, noise: (B, ...), of a like size; amount: (B,), one number per image in [0, 1], 1 being noise alone.
     """
-    x, noise = ops.convert_to_tensor(x), ops.convert_to_tensor(noise)
-    for argument, value in (("x", x), ("noise", noise)):
-        if "float" not in ops.dtype(value):
-            raise TypeError(f"{argument}: expected floats; received {ops.dtype(value)}")
-    amount = ops.convert_to_tensor(amount, x.dtype)
-    if x.shape != noise.shape:
-        raise ValueError(f"noise: expected the shape of x, {tuple(x.shape)}; received {tuple(noise.shape)}")
-    if len(x.shape) < 2 or amount.shape != x.shape[:1]:
+    x, noise = _images(x=x, noise=noise)
+    amount = ops.convert_to_tensor(amount, ops.dtype(x))
+    if not same_shape(amount.shape, x.shape[:1]):
         raise ValueError(f"amount: expected one number for each of the images {tuple(x.shape)}; received {tuple(amount.shape)}")
-    if (values := known(amount)) is not None and not ((values >= 0) & (values <= 1)).all():
-        raise ValueError(f"amount: expected values in [0, 1]; received {values.min()} to {values.max()}")
-
+    _check_range("amount", amount)
     amount = ops.reshape(amount, (-1,) + (1,) * (len(x.shape) - 1))
     return (1 - amount) * x + amount * noise
 
@@ -122,7 +114,7 @@ def posterior(x_0, x_t, alpha_bar_t, alpha_bar_s):
 
 
 def _images(**arguments):
-    """Tensors of one shape and one float type, or an error that names the argument."""
+    """Tensors of one shape and one float type, finite, or an error that names the argument."""
     (first, x), *others = [(argument, ops.convert_to_tensor(value)) for argument, value in arguments.items()]
     check_float(first, x)
     if len(x.shape) < 2:
@@ -132,6 +124,11 @@ def _images(**arguments):
             raise TypeError(f"{argument}: expected the type of {first}, {ops.dtype(x)}; received {ops.dtype(value)}")
         if not same_shape(value.shape, x.shape):
             raise ValueError(f"{argument}: expected the shape of {first}, {tuple(x.shape)}; received {tuple(value.shape)}")
+    for argument, value in [(first, x), *others]:
+        values = known(value)
+        if values is not None and not np.isfinite(values).all():
+            broken = np.sum(~np.isfinite(values))
+            raise ValueError(f"{argument}: expected finite values; received {broken} NaN or infinite ones")
     return x, *(value for _, value in others)
 
 
@@ -141,9 +138,16 @@ def _rate(argument, value, x, *, zero=True, one=True):
     expected = (x.shape[0],) + (1,) * (len(x.shape) - 1)
     if len(rate.shape) and not same_shape(rate.shape, expected):  # (B,) would run along the last axis of x
         raise ValueError(f"{argument}: expected shape {expected}, or one number; received shape {tuple(rate.shape)}")
-    if (values := known(rate)) is not None:
-        inside = (values >= 0 if zero else values > 0) & (values <= 1 if one else values < 1)
-        if not inside.all():
-            interval = f"{'[' if zero else '('}0, 1{']' if one else ')'}"
-            raise ValueError(f"{argument}: expected values in {interval}; received {values.min()} to {values.max()}")
+    _check_range(argument, rate, zero, one)
     return rate
+
+
+def _check_range(argument, numbers, zero=True, one=True):
+    """Refuse numbers outside [0, 1], as far as they are known; whether they may be 0, and 1."""
+    values = known(numbers)
+    if values is None:
+        return
+    inside = (values >= 0 if zero else values > 0) & (values <= 1 if one else values < 1)
+    if not inside.all():
+        interval = f"{'[' if zero else '('}0, 1{']' if one else ')'}"
+        raise ValueError(f"{argument}: expected values in {interval}; received {values.min()} to {values.max()}")

@@ -37,7 +37,7 @@ def draw(digit, rng):
 
     digit: 0..9; rng: a NumPy Generator, which chooses typeface, size, slant, rotation, stroke width, place and blur.
     """
-    if digit not in range(10):
+    if not isinstance(digit, int | np.integer) or not 0 <= digit <= 9:
         raise ValueError(f"digit: expected 0..9; received {digit!r}")
     outline = _outline(FACES[rng.integers(len(FACES))], digit)
     height = rng.uniform(15, 21)

@@ -56,7 +56,8 @@ class Oracle:
             raise ValueError(f"x_t: expected shape (B, {str(self.shape)[1:-1]}); received {tuple(x_t.shape)}")
         x = ops.reshape(x_t, (-1, 1, self.means.shape[1]))
         alpha_bar = self.schedule.at(t, like=x)
-        if (values := known(alpha_bar)) is not None and (values == 1).any():
+        values = known(alpha_bar)
+        if values is not None and (values == 1).any():
             raise ValueError(f"t: expected integers in 1..{self.schedule.T}, where there is noise; received {known(t).min()}")
         constants = (self.weights, self.means, self.variances)
         weights, means, variances = (ops.convert_to_tensor(value, ops.dtype(x)) for value in constants)

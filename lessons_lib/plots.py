@@ -3,6 +3,7 @@
 import io
 import os
 import time
+from itertools import cycle
 from pathlib import Path
 
 import imageio.v3 as iio
@@ -12,6 +13,7 @@ from einops import rearrange
 from IPython import get_ipython
 from IPython.display import Image, display
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"  # told apart by all eyes (Okabe and Ito 2008)
 DPI = 144  # twice what a page shows, for sharp text on sharp screens
@@ -77,10 +79,12 @@ def plot_loss(losses, alt, *, baselines=None):
     steps = np.arange(1, len(losses) + 1)
     axes.plot(steps, losses, color=BLUE, alpha=0.25, linewidth=0.8, label="each step")
     axes.plot(steps[window - 1 :], mean, color=BLUE, linewidth=2, label=f"mean of {window}")
-    for style, (label, loss) in zip(("--", ":", "-."), (baselines or {}).items(), strict=False):
-        axes.axhline(loss, color=ORANGE, linestyle=style, label=label)
+    for (label, loss), style, color in zip((baselines or {}).items(), cycle(("--", ":", "-.")), cycle((ORANGE, GREY, GREEN))):
+        axes.axhline(loss, color=color, linestyle=style, label=label)
     axes.set(xlabel="training step", ylabel="loss", yscale="log")
-    axes.legend()
+    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+    axes.yaxis.set_major_formatter(LogFormatter())
+    axes.legend(loc="center right")
     return show(figure, alt)
 
 
@@ -140,22 +144,28 @@ def progress(items, total, label, note=lambda: ""):
     notebook = get_ipython() is not None and hasattr(get_ipython(), "kernel")
     line = display({"text/plain": f"{label}: starting"}, raw=True, display_id=True) if notebook else None
     done = 0
-    for done, item in enumerate(items, 1):
-        yield item
-        now = time.monotonic()
-        if notebook and now - shown > 0.5:
-            shown = now
-            bar = "█" * round(20 * done / total)
-            left = (now - start) / done * (total - done)
-            text = f"{label} |{bar:<20}| {done}/{total}, {left:.0f} s left {note()}"
-            line.update({"text/plain": text}, raw=True)
-    text = f"{label}: {done} in {time.monotonic() - start:.0f} s {note()}".rstrip()
-    line.update({"text/plain": text}, raw=True) if notebook else print(text)
+    try:
+        for item in items:
+            yield item
+            done += 1
+            now = time.monotonic()
+            if notebook and now - shown > 0.5:
+                shown = now
+                bar = "█" * round(20 * done / total)
+                left = (now - start) / done * (total - done)
+                text = f"{label} |{bar:<20}| {done}/{total}, {left:.0f} s left {note()}"
+                line.update({"text/plain": text}, raw=True)
+    finally:  # also when the loop is left early
+        text = f"{label}: {done} in {time.monotonic() - start:.0f} s {note() if done else ''}".rstrip()
+        line.update({"text/plain": text}, raw=True) if notebook else print(text)
 
 
 def _checked(argument, values, rank):
     """A float array of that rank, its images of 1 or 3 channels, or an error that names the argument."""
-    values = np.asarray(values, dtype=np.float32)
+    values = np.asarray(values)
+    if rank > 1 and values.dtype.kind != "f":
+        raise TypeError(f"{argument}: expected floats (of pixels, data.to_unit makes them); received {values.dtype}")
+    values = values.astype(np.float32)
     if values.ndim != rank:
         raise ValueError(f"{argument}: expected {rank} axes; received shape {values.shape}")
     if rank > 1 and (values.shape[-1] not in (1, 3) or not values.size):
@@ -165,8 +175,16 @@ def _checked(argument, values, rank):
     return values
 
 
+def _check_count(argument, value):
+    if not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{argument}: expected a positive integer; received {value!r}")
+
+
 def _sheet(images, columns, low):
     """Images (N, H, W, C) on one uint8 sheet with a light gap of 2 pixels; greys as ink on paper."""
+    if not low < 1:
+        raise ValueError(f"low: expected less than 1, the other end of the range; received {low!r}")
+    _check_count("columns", columns)
     pixels = np.rint((images.clip(low, 1) - low) * (255 / (1 - low))).astype(np.uint8)
     if pixels.shape[-1] == 1:
         pixels = 255 - pixels
@@ -181,7 +199,10 @@ def _film(frames, fps, columns, low, scale):
     """Sheets, (frames, height, width) if grey, and their durations in milliseconds."""
     if not 0 < fps <= 50:
         raise ValueError(f"fps: expected more than 0 and at most 50; received {fps!r}")
+    _check_count("scale", scale)
     frames = _checked("frames", frames, 5)
+    if len(frames) < 2:
+        raise ValueError(f"frames: expected at least 2, as one does not move; received {len(frames)}")
     sheets = np.stack([_sheet(images, columns, low) for images in frames])
     sheets = sheets.repeat(scale, axis=1).repeat(scale, axis=2)
     return sheets[..., 0] if sheets.shape[-1] == 1 else sheets, [1000 / fps] * (len(sheets) - 1) + [2000]
@@ -192,4 +213,4 @@ def _picture(data, alt, shrink=1.0):
     if not alt or not alt.strip():
         raise ValueError(f"alt: expected a sentence for those who cannot see the figure; received {alt!r}")
     width = int.from_bytes(data[16:20], "big")  # where every PNG has it
-    return Image(data=data, format="png", alt=alt, width=round(width * shrink))
+    return Image(data=data, format="png", metadata={"alt": alt}, width=round(width * shrink))  # as Colab's old IPython takes it

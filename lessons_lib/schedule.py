@@ -86,7 +86,8 @@ class Schedule:
         check_float("like", like)
         if len(t.shape) != 1 or not same_shape(t.shape, like.shape[:1]):
             raise ValueError(f"t: expected one time for each of the images {tuple(like.shape)}; received shape {tuple(t.shape)}")
-        if (times := known(t)) is not None and times.size and not 0 <= times.min() <= times.max() <= self.T:
+        times = known(t)
+        if times is not None and times.size and not 0 <= times.min() <= times.max() <= self.T:
             raise ValueError(f"t: expected integers in 0..{self.T}; received {times.min()} to {times.max()}")
         alpha_bar = ops.take(ops.convert_to_tensor(self.alpha_bar, ops.dtype(like)), ops.cast(t, "int32"))
         return ops.reshape(alpha_bar, (-1,) + (1,) * (len(like.shape) - 1))

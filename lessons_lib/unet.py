@@ -10,10 +10,10 @@ def basic_unet(size=28, channels=1, output_activation=None):
     say, never goes below -0.28. Raises ValueError unless size is a positive multiple of 4 (it is halved twice) and channels is
     positive.
     """
-    if size < 4 or size % 4:
+    if not isinstance(size, int) or size < 4 or size % 4:
         raise ValueError(f"size: expected a positive multiple of 4; received {size!r}")
-    if channels < 1:
-        raise ValueError(f"channels: expected at least 1; received {channels!r}")
+    if not isinstance(channels, int) or channels < 1:
+        raise ValueError(f"channels: expected a positive integer; received {channels!r}")
 
     def convolution(filters, activation="silu"):
         return layers.Conv2D(filters, 5, padding="same", activation=activation)

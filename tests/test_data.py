@@ -47,6 +47,8 @@ def test_to_unit_takes_uint8_only(pixels):
 def test_to_pixels_refuses_integers_and_nan():
     with pytest.raises(TypeError, match=r"images: expected floats in .*; received uint8"):
         data.to_pixels(np.uint8([3]))
+    with pytest.raises(TypeError, match=r"images: expected floats in .*; received complex128"):
+        data.to_pixels(np.array([1j]))
     with pytest.raises(ValueError, match="images: expected finite values; received 2 NaN or infinite ones"):
         data.to_pixels(np.float32([0, np.nan, np.inf]))
 
@@ -96,6 +98,8 @@ def test_a_set_too_large_for_memory_is_streamed(few_glyphs, monkeypatch):
     streamed = collect(data.load("glyphs", "train", 20, data_dir=few_glyphs))
     for one, other in zip(whole, streamed, strict=True):
         np.testing.assert_array_equal(one, other)
+    both = data.load("glyphs", "train+test", 20, data_dir=few_glyphs)  # two files, one after the other
+    np.testing.assert_array_equal(collect(both)[0][:60], whole[0])
     shuffled = data.load("glyphs", "train", 20, seed=0, data_dir=few_glyphs)
     images, _ = collect(shuffled.take(3))
     assert len(np.unique(images.reshape(60, -1), axis=0)) == 60
@@ -105,7 +109,9 @@ def test_a_set_too_large_for_memory_is_streamed(few_glyphs, monkeypatch):
     ("arguments", "message"),
     [
         ({"name": "mnits"}, "name: expected a data set of TFDS, or 'glyphs'; received 'mnits'"),
-        ({"split": "trian"}, "split: expected something of train, test; received 'trian'"),
+        ({"name": "mnist:9.9.9"}, "name: expected a data set of TFDS, or 'glyphs'; received 'mnist:9.9.9'"),
+        ({"split": "trian"}, r"split: expected something within .*test\[:20\].*; received 'trian'"),
+        ({"split": "test[:999]"}, r"split: expected something within .*test\[:20\].*; received 'test\[:999\]'"),
         ({"split": "train[60:]"}, r"split: expected at least one image; 'train\[60:\]' of 'glyphs' has none"),
         ({"batch_size": 0}, "batch_size: expected a positive integer; received 0"),
         ({"batch_size": 2.5}, "batch_size: expected a positive integer; received 2.5"),
@@ -117,6 +123,13 @@ def test_a_set_too_large_for_memory_is_streamed(few_glyphs, monkeypatch):
 )
 def test_bad_arguments_are_named(few_glyphs, arguments, message):
     with pytest.raises(ValueError, match=message):
+        data.load(**{"name": "glyphs", "data_dir": few_glyphs} | arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"name": 3}, {"split": None}, {"seed": "1"}, {"seed": 1.5}])
+def test_arguments_of_a_wrong_type_are_named(few_glyphs, arguments):
+    ((argument, value),) = arguments.items()
+    with pytest.raises(TypeError, match=f"{argument}: expected .*; received {value!r}"):
         data.load(**{"name": "glyphs", "data_dir": few_glyphs} | arguments)
 
 
@@ -160,10 +173,19 @@ def test_damaged_data_is_refused_by_path_and_with_a_remedy(few_glyphs, damage, s
     data.load("glyphs", "train", data_dir=few_glyphs)
 
 
+@pytest.mark.parametrize("content", ["", '{"name": "gly'])
+def test_a_damaged_description_is_refused_by_path(few_glyphs, content):
+    folder = prepared(few_glyphs)
+    (folder / "dataset_info.json").write_text(content)
+    with pytest.raises(data.DataError, match=r"glyphs is damaged: a dataset_info.json in .* cannot be read\. Remove") as error:
+        data.load("glyphs", data_dir=few_glyphs)
+    assert str(folder.parent) in str(error.value)
+
+
 def test_a_damaged_mnist_is_not_replaced_in_silence(monkeypatch, tmp_path):
     (tmp_path / "mnist" / "3.0.1").mkdir(parents=True)
     mnist = tfds.builder("mnist", data_dir=tmp_path)
-    monkeypatch.setattr(data.tfds, "builder", lambda name, data_dir=None: mnist)
+    monkeypatch.setattr(data, "_builder", lambda name, data_dir=None: mnist)
     data.digits.cache_clear()
     with pytest.raises(data.DataError, match="mnist is half-prepared"):
         data.load_digits("train")
@@ -256,6 +278,29 @@ def test_a_large_set_that_cannot_be_fetched_tells_what_to_do_by_hand(tmp_path, o
     assert "DataError: celeb_a is not in" in done.stderr
     assert "img_align_celeba.zip  from  https://drive.google.com/" in done.stderr
     assert str(Path("data", "downloads", "manual")) in done.stderr
+
+
+def test_files_saved_by_hand_are_used_without_a_network(tmp_path, offline):
+    manual = tmp_path / "data" / "downloads" / "manual"
+    manual.mkdir(parents=True)
+    for name in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
+        (manual / f"{name}-ubyte.gz").write_bytes(b"not the real one")
+    done = run("from lessons_lib import data; data.load('mnist')", tmp_path, offline)
+    assert "DataError: mnist could not be prepared" in done.stderr
+    assert "hecksum" in done.stderr.rpartition("DataError")[2]  # it was opened, and found to be another file
+
+
+def test_where_nothing_can_be_written_the_glyphs_say_what_helps(tmp_path, offline):
+    file = tmp_path / "file"
+    file.write_text("")
+    done = run("from lessons_lib import data; data.load('glyphs')", tmp_path, offline | {"XDG_CACHE_HOME": str(file)})
+    assert "By hand: set XDG_CACHE_HOME to a folder that can be written" in done.stderr
+
+
+def test_an_empty_data_folder_is_none(tmp_path, offline):
+    code = "import lessons_lib, tensorflow_datasets as tfds; print(tfds.core.constants.DATA_DIR)"
+    done = run(code, tmp_path, offline | {"TFDS_DATA_DIR": ""})
+    assert done.stdout == f"{tmp_path}/tensorflow_datasets\n"
 
 
 # ---- a full disk

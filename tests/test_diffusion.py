@@ -79,9 +79,10 @@ def test_a_traced_corrupt_gives_the_same():
 @pytest.mark.parametrize(
     ("x", "noise", "amount", "error", "message"),
     [
-        (np.uint8(X * 255), NOISE, [0.5] * 3, TypeError, "x: expected floats; received uint8"),
-        (X, np.int32(NOISE), [0.5] * 3, TypeError, "noise: expected floats; received int32"),
+        (np.uint8(X * 255), NOISE, [0.5] * 3, TypeError, "x: expected float32 or float64; received uint8"),
+        (X, np.int32(NOISE), [0.5] * 3, TypeError, "noise: expected the type of x, float32; received int32"),
         (X, NOISE[:2], [0.5] * 3, ValueError, r"noise: expected the shape of x, \(3, 4, 4, 1\); received \(2, 4, 4, 1\)"),
+        (X, NOISE.astype(float), [0.5] * 3, TypeError, "noise: expected the type of x, float32; received float64"),
         (X, NOISE, [0.5] * 2, ValueError, r"amount: expected one number for each of the images .*; received \(2,\)"),
         (X, NOISE, 0.5, ValueError, r"amount: expected one number for each .*; received \(\)"),
         (X, NOISE, [0, 0.5, 1.5], ValueError, r"amount: expected values in \[0, 1\]; received 0.0 to 1.5"),
@@ -307,6 +308,12 @@ ONE = np.ones((3, 1, 1, 1))
         ({0: np.uint8(X)}, TypeError, "{0}: expected float32 or float64; received uint8"),
         ({0: X.astype(np.float16)}, TypeError, "{0}: expected float32 or float64; received float16"),
         ({1: np.int32(X)}, TypeError, "{1}: expected the type of {0}, float32; received int32"),
+        (
+            {0: np.where(X > 0.5, np.float32("nan"), X)},
+            ValueError,
+            r"{0}: expected finite values; received \d+ NaN or infinite ones",
+        ),
+        ({1: np.where(X > 0.5, np.float32("inf"), X)}, ValueError, r"{1}: expected finite values; received \d+ NaN"),
         ({1: X[:1]}, ValueError, r"{1}: expected the shape of {0}, \(3, 4, 4, 1\); received \(1, 4, 4, 1\)"),
         ({1: X[..., 0]}, ValueError, r"{1}: expected the shape of {0}, .*; received \(3, 4, 4\)"),
         ({0: X[:, 0, 0, 0]}, ValueError, r"{0}: expected images or points, \(B, ...\); received shape \(3,\)"),

@@ -1,13 +1,12 @@
 """`make lessons` on two small lessons of our own, one of which fails."""
 
 import json
-import sys
+import resource
 
 import jupytext
 import nbformat
 import pytest
 
-sys.path.insert(0, "tools")
 import lessons as tool
 
 GOOD = """# %% [markdown]
@@ -115,7 +114,9 @@ def test_a_failing_lesson_is_not_committed(course, monkeypatch):
 
 def test_outputs_made_with_the_fallback_are_not_committed(course, monkeypatch):
     monkeypatch.setenv("LESSONS", "02")
-    (course / "notebooks/02_fail.py").write_text(BAD.replace("== 4", "== 3") + "\nprint('the built-in glyphs take its place')\n")
+    (course / "notebooks/02_fail.py").write_text(
+        BAD.replace("== 4", "== 3") + "\nprint('the built-in ' + 'glyphs take its place')\n"
+    )
     assert tool.main("run") == 0
     assert tool.main("render") == 1
     assert not list((course / "notebooks").glob("*.ipynb"))
@@ -131,6 +132,36 @@ def test_equal_cells_get_ids_of_their_own(course):
 def test_an_unknown_lesson_is_refused(course, wanted):
     with pytest.raises(SystemExit, match=f"LESSONS: expected some of 01_line, 02_fail; received '{wanted}'"):
         tool.chosen_lessons(wanted)
+
+
+def test_a_full_disk_harms_no_lesson(course, monkeypatch):
+    (course / "build/lessons").mkdir(parents=True)
+    nbformat.write(tool.to_notebook("01_line"), course / "build/lessons/01_line.ipynb")
+    before = (course / "notebooks/01_line.py").read_text()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            tool.tell("01_line", {"cpu": {"minutes": 1, "memory_gb": 1}})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (course / "notebooks/01_line.py").read_text() == before
+    assert sorted(path.name for path in (course / "notebooks").iterdir()) == ["01_line.py", "02_fail.py"]
+
+
+def test_outputs_of_another_source_are_not_committed(course):
+    (course / "build/lessons").mkdir(parents=True)
+    nbformat.write(tool.to_notebook("01_line"), course / "build/lessons/01_line.ipynb")
+    (course / "notebooks/01_line.py").write_text(GOOD.replace("eye(9", "eye(7"))
+    with pytest.raises(SystemExit, match=r"01_line.py changed while it ran; render it again"):
+        tool.tell("01_line", {"cpu": {"minutes": 1, "memory_gb": 1}})
+
+
+def test_a_kernel_that_dies_is_named(course, monkeypatch, capsys):
+    monkeypatch.setenv("LESSONS", "02")
+    (course / "notebooks/02_fail.py").write_text(BAD.replace("assert sum", "import os; os._exit(3)\nassert sum"))
+    assert tool.main("run") == 1
+    assert "FAILED the kernel died (out of memory?)" in capsys.readouterr().out
 
 
 def test_an_unknown_profile_is_refused(course, monkeypatch):

@@ -38,3 +38,22 @@ def test_without_tensorflow_the_package_imports():
 def test_another_backend_does_not_load_tensorflow():
     done = imported("import sys, lessons_lib; print('tensorflow' in sys.modules)", KERAS_BACKEND="jax")
     assert done.stdout == "False\n", done.stderr
+
+
+def test_kernels_are_traced_without_a_word():
+    done = imported("""
+import lessons_lib
+import numpy as np, tensorflow as tf
+from lessons_lib import diffusion, oracle, schedule
+one = schedule.linear(10)
+perfect = oracle.points(one, np.eye(2))
+
+@tf.function(input_signature=[tf.TensorSpec([None, 2]), tf.TensorSpec([None], tf.int32)])
+def trace(x, t):
+    mixed = diffusion.corrupt(x, x, tf.zeros_like(x[:, 0]))
+    return diffusion.add_noise(mixed, x, one.at(t, like=x)) + perfect.predict_noise(x, t)
+
+print(trace(np.ones((3, 2), np.float32), np.int32([1, 2, 3])).shape)
+""")
+    assert done.stdout == "(3, 2)\n"
+    assert done.stderr == ""

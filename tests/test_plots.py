@@ -95,11 +95,30 @@ def test_losses_are_positive(losses):
         plots.plot_loss(losses, "x")
 
 
-def test_baselines_are_drawn():
-    bare, with_line = (opened(plots.plot_loss([2.0, 1.0, 0.5], "x", baselines=b)) for b in (None, {"nothing": 1.5}))
-    orange = np.array([0xD5, 0x5E, 0x00])
-    assert not (bare == orange).all(axis=-1).any()
-    assert (with_line == orange).all(axis=-1).any()
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_every_baseline_is_drawn(count, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots.plt.Axes, "axhline", lambda axes, y, **_: drawn.append(y))
+    plots.plot_loss([2.0, 1.0, 0.5], "x", baselines={f"answer {i}": 1.0 + i for i in range(count)})
+    assert drawn == [1.0 + i for i in range(count)]
+
+
+def test_pixels_are_not_taken_for_images():
+    with pytest.raises(TypeError, match=r"images: expected floats .*data.to_unit.*; received uint8"):
+        plots.show_images(np.zeros((1, 2, 2, 1), np.uint8), "x")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"columns": 0}, "columns: expected a positive integer; received 0"),
+        ({"columns": 1.5}, "columns: expected a positive integer; received 1.5"),
+        ({"low": 1}, "low: expected less than 1, the other end of the range; received 1"),
+    ],
+)
+def test_bad_layouts_are_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        plots.show_images(DIGITS, "x", **arguments)
 
 
 def drawn(monkeypatch, schedules):
@@ -167,6 +186,10 @@ def test_films_refuse_bad_input(tmp_path):
         plots.animate(FILM, "x", fps=0)
     with pytest.raises(ValueError, match="frames: expected 5 axes"):
         plots.animate(FILM[0], "x")
+    with pytest.raises(ValueError, match="frames: expected at least 2, as one does not move; received 1"):
+        plots.animate(FILM[:1], "x")
+    with pytest.raises(ValueError, match="scale: expected a positive integer; received 0"):
+        plots.animate(FILM, "x", scale=0)
 
 
 def test_a_full_disk_harms_no_older_gif(tmp_path):
@@ -195,6 +218,14 @@ def test_progress_outside_a_notebook_leaves_one_line(capsys):
     for item in plots.progress(range(5), 5, "adding", lambda: f"sum {sum(seen)}"):
         seen.append(item)
     assert capsys.readouterr().out == "adding: 5 in 0 s sum 10\n"
+
+
+def test_progress_left_early_says_how_far_it_came(capsys):
+    for item in plots.progress(range(5), 5, "adding"):
+        if item == 2:
+            break
+    list(plots.progress([], 0, "nothing", lambda: [][-1]))
+    assert capsys.readouterr().out == "adding: 2 in 0 s\nnothing: 0 in 0 s\n"
 
 
 def test_progress_in_a_notebook_updates_one_display(monkeypatch, capsys):

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+
 from pages import write_pages
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -47,7 +48,7 @@ def main(command):
             known.setdefault(lesson, {})[profile] = {"minutes": result["minutes"], "memory_gb": result["memory_gb"]}
         if command == "render" and not result["error"]:
             tell(lesson, known[lesson])
-            MEASURED.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
+            write(MEASURED, json.dumps(known, indent=2, sort_keys=True) + "\n")
     page = write_pages(BUILD, results, profile)
     print(table(results))
     print(f"Look at it: {page}")
@@ -69,7 +70,7 @@ def chosen_profile():
     ask = "from lessons_lib import profile; print(profile.name())"
     answer = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
     if answer.returncode:
-        sys.exit(answer.stderr.strip().splitlines()[-1])
+        sys.exit(answer.stderr.strip().rpartition("\n")[2] or f"TensorFlow cannot be imported: exit {answer.returncode}")
     return answer.stdout.strip()
 
 
@@ -109,20 +110,23 @@ def run(lesson, profile):
     return {
         "minutes": round((time.monotonic() - start) / 60, 2),
         "memory_gb": round(usage.ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20), 1),
-        "error": failure(notebook) or (f"see {log}" if process.returncode else ""),
-        "fallback": "built-in glyphs" in str(notebook),
+        "error": failure(notebook) or (process.returncode and f"the kernel died (out of memory?); see {log}") or "",
+        "fallback": any("built-in glyphs" in output.get("text", "") for output in outputs(notebook)),
     }
 
 
 def tell(lesson, measured):
     """Commit a lesson's outputs and write what was measured where readers look: in the lesson itself and in the README."""
     source, readme = NOTEBOOKS / f"{lesson}.py", ROOT / "README.md"
-    source.write_text(MARKED.sub(lambda found: found[1] + words_of(measured) + found[2], source.read_text()))
-
     notebook = nbformat.read(BUILD / f"{lesson}.ipynb", as_version=4)
+    ran, now = ([MARKED.sub("", cell.source) for cell in one.cells] for one in (notebook, to_notebook(lesson)))
+    if ran != now:
+        sys.exit(f"{source.name} changed while it ran; render it again")
+    write(source, MARKED.sub(lambda found: found[1] + words_of(measured) + found[2], source.read_text()))
+
     for cell, fresh in zip(notebook.cells, to_notebook(lesson).cells, strict=True):
         cell.source, cell.id = fresh.source, fresh.id
-    nbformat.write(notebook, NOTEBOOKS / f"{lesson}.ipynb")
+    write(NOTEBOOKS / f"{lesson}.ipynb", nbformat.writes(notebook) + "\n")
     for film in (BUILD / "output").glob("*.gif"):  # the README shows some
         shutil.copy(film, ROOT / "docs")
 
@@ -130,7 +134,17 @@ def tell(lesson, measured):
     old = re.compile(rf"^\| \[.*\(notebooks/{lesson}\.ipynb\).*$", re.M)
     if not old.search(text):
         sys.exit(f"README.md: expected a row of the lesson table that links to notebooks/{lesson}.ipynb; found none")
-    readme.write_text(old.sub(lambda _: row_of(lesson, measured), text))
+    write(readme, old.sub(lambda _: row_of(lesson, measured), text))
+
+
+def write(path, text):
+    """Replace a file's text; a full disk harms nothing that was there."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    try:
+        unfinished.write_text(text)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def words_of(measured):
@@ -154,6 +168,11 @@ def clean(notebook):
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
     notebook.metadata.pop("widgets", None)
+
+
+def outputs(notebook):
+    """All outputs of a notebook, in order."""
+    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
 
 def failure(notebook):
