@@ -14,8 +14,8 @@
 # %% [markdown]
 # # 02. Destroy an image in a thousand small steps
 #
-# A GAN, the generator that ruled before diffusion, draws its picture in a single stroke: noise in, image out, and no
-# second look. Lesson 01 ended on the opposite idea: many small corrections, each made in view of the last. To learn how
+# A GAN (generative adversarial network), the best-known generator before diffusion, draws its picture in a single
+# stroke: noise in, image out, and no second look. Lesson 01 ended on the opposite idea: many small corrections, each made in view of the last. To learn how
 # to build an image in small steps, we first take it apart in small steps, and we do it so that every step can be
 # computed with. This lesson is about taking apart. No network is trained.
 
@@ -26,8 +26,8 @@
 # - **destroy** digits in a thousand steps of noise, and measure when they are gone for a machine and for you;
 # - **repair** a schedule that many tutorials use and that never quite ends in noise.
 #
-# **You need** lesson 01, and what a Gaussian is: its mean and its variance. To run, it takes
-# <!-- measured -->about 1 minute on two CPU cores and 1.2 GB of memory<!-- /measured -->.
+# **You need** lesson 01, and what a Gaussian is: its mean and its variance. To run, it
+# takes <!-- measured -->about 1 minute on two CPU cores and 1.2 GB of memory<!-- /measured -->.
 
 # %%
 try:
@@ -49,9 +49,7 @@ from lessons_lib.profile import choose
 SEED = 0
 T = 1000  # steps of the chain
 WALKS = 10_000  # for the statistics on numbers
-KNOWN = choose(
-    smoke="train[:2000]", cpu="train[:10000]", gpu="train[:10000]"
-)  # digits to compare with
+KNOWN = choose(smoke=2000, cpu=10_000, gpu=10_000)  # digits to compare with
 
 keras.utils.set_random_seed(SEED)
 rng = np.random.default_rng(SEED)
@@ -63,6 +61,9 @@ rng = np.random.default_rng(SEED)
 # and colleagues turned this into a way of generating data in 2015; Ho, Jain and Abbeel made it draw sharp images in 2020,
 # in the paper that gave the method its name, *denoising diffusion probabilistic models*: DDPM from here on.
 #
+# (That a small Gaussian step, reversed, is nearly a small Gaussian step again is what all of this rests on; lesson 03
+# computes it.)
+#
 # ## Play with a Markov chain
 #
 # Take a number, shrink it a little, and add a little noise. Again, and again:
@@ -73,32 +74,24 @@ def step(x):
     return 0.9 * x + rng.normal(scale=np.sqrt(1 - 0.9**2), size=x.shape)
 
 
-walks = [np.full(WALKS, 4.0)]  # all start at the same number
+walks = [np.repeat([4.0, -4.0], WALKS // 2)]  # half start here, half there
 for _ in range(40):
     walks.append(step(walks[-1]))
 walks = np.array(walks)
 
 figure, axes = plt.subplots(figsize=(7, 3))
-axes.plot(walks[:, :60], color=plots.BLUE, alpha=0.2, linewidth=0.8)
-axes.plot(walks.mean(axis=1), color=plots.ORANGE, linewidth=2, label="mean of all")
-axes.plot(
-    walks.std(axis=1), color=plots.GREEN, linewidth=2, linestyle="--", label="their spread"
-)
+axes.plot(walks[:, :30], color=plots.BLUE, alpha=0.3, linewidth=0.8)
+axes.plot(walks[:, -30:], color=plots.ORANGE, alpha=0.3, linewidth=0.8)
 axes.set(xlabel="step", ylabel="x")
-axes.legend()
-plots.show(
-    figure,
-    "Sixty random walks start at 4 and mingle; their mean falls to 0, their spread grows to 1.",
-)
+plots.show(figure, "Thirty walks from 4 and thirty from -4 run together and mingle around 0.")
 
 # %% [markdown]
-# All walks start at 4; after forty steps nobody could tell. The mean has gone to 0 and the spread to 1, wherever they
-# started. A process like this is a **Markov chain**: the next state is drawn from a distribution that depends on the
+# Half of the walks start at 4, half at $-4$; after forty steps nobody can tell from a walk where it came from. A process like this is a **Markov chain**: the next state is drawn from a distribution that depends on the
 # present state *alone*, not on how we got there.
 #
 # Is that so? If the past mattered, then $x_{t-1}$ would help to predict $x_{t+1}$ for somebody who knows $x_t$ already.
-# We fit $x_{t+1} = a\, x_t + b\, x_{t-1}$ by least squares; for a Markov chain, $b$ must be zero but for the accident of
-# the sample. Beside it a walk with momentum, which does remember its last move:
+# We fit $x_{t+1} = a\, x_t + b\, x_{t-1}$ by least squares; in a Markov chain whose steps are linear, as ours are, $b$ must
+# be zero but for the accident of the sample. Beside it a walk with momentum, which does remember its last move:
 
 
 # %%
@@ -115,10 +108,9 @@ def fit(before, now, after):
 momentum = walks[20] + 0.5 * (walks[20] - walks[19]) + rng.normal(size=WALKS)
 (_, b), (_, error) = fit(walks[19], walks[20], walks[21])
 (_, b_momentum), (_, error_momentum) = fit(walks[19], walks[20], momentum)
-print(f"chain:         the past counts {b:+.3f} with a standard error of {error:.3f}")
-print(
-    f"with momentum: it counts {b_momentum:+.3f} with a standard error of {error_momentum:.3f}"
-)
+print("How much the past counts")
+print(f"chain:         {b:+.3f} with a standard error of {error:.3f}")
+print(f"with momentum: {b_momentum:+.3f} with a standard error of {error_momentum:.3f}")
 assert abs(b) < 4 * error
 assert abs(b_momentum) > 10 * error_momentum
 
@@ -152,7 +144,7 @@ assert grown.var() > 15
 # - $x_{t-1}$ and $x_t$ are the image before and after step $t$, for $t = 1, \dots, T$; $x_0$ is the data;
 # - $\beta_t$, between 0 and 1, is the variance of the noise that step $t$ adds;
 # - $\mathcal N(x; m, v I)$ says that $x$ is Gaussian with mean $m$ and, in every pixel independently, variance $v$;
-# - $q$ is the custom name for everything on the way *to* noise; it has nothing to learn.
+# - $q$ is the customary name for everything on the way *to* noise; it has nothing to learn.
 
 
 # %%
@@ -164,10 +156,11 @@ def forward_step(x, noise, beta):
 # ## The schedule
 #
 # The **variance schedule** is the list of all $\beta_t$. DDPM takes $T = 1000$ steps and lets $\beta$ grow evenly from
-# 0.0001 to 0.02. Why grow? What is fine in an image is lost first, so the first steps must be tiny for the way back to be
-# easy. Later there is less left to lose, and larger steps get to pure noise sooner.
+# 0.0001 to 0.02. Why grow? A step is easy to reverse if its noise is small beside what is there already. At the start
+# there is no noise yet, so a step must be tiny; later, among much noise, a larger one does no more harm.
 #
-# A chain is drawn one step at a time. Its probability is the product of its steps',
+# A chain is drawn one step at a time. The probability of the whole walk, $x_{1:T} = x_1, x_2, \dots, x_T$, is the product of
+# its steps',
 #
 # $$q(x_{1:T} \mid x_0) = \prod_{t=1}^{T} q(x_t \mid x_{t-1}) \qquad \text{(DDPM, eq. 2)}$$
 #
@@ -201,7 +194,7 @@ plots.animate(
 
 # %% [markdown]
 # The picture fades slowly, then quickly. At $t = 400$ the eye still makes out a stroke here and there; at 600 it sees
-# nothing, and yet nearly half of the walk is still ahead.
+# nothing, and yet 400 steps are still ahead.
 #
 # **Earned.** The schedule is `schedule.linear` and the step is `diffusion.forward_step`; from now on we import them.
 
@@ -224,23 +217,23 @@ np.testing.assert_allclose(
 #
 # $$\sqrt{\bar\alpha_t} \quad\text{with}\quad \bar\alpha_t = \prod_{s=1}^{t} (1 - \beta_s),$$
 #
-# the **signal rate**. (Mind the upper limit: it is $t$, not $T$. Several well-known tutorials print the wrong one.) If
-# that is right, then the slope of a line fitted through all pairs ($x_0$, $x_t$) of pixels is just that number:
+# the **signal rate**. (Mind the upper limit: it is $t$, not $T$.) The bar says that it is a product; a single factor is
+# $\alpha_t = 1 - \beta_t$. What is not image is noise, and its variance is the rest, $1 - \bar\alpha_t$, as lesson 03 proves.
+# If the signal rate is right, then it is the slope of a line fitted through all pairs ($x_0$, $x_t$) of pixels:
 
 # %%
 alpha_bar = np.cumprod(1 - beta)
 centred = x_0 - x_0.mean()
 slopes = {t: float(np.sum(centred * chain[t]) / np.sum(centred**2)) for t in sorted(chain)}
-error = 1 / np.sqrt(
-    np.sum(centred**2)
-)  # of a slope, as the noise in a pixel has variance 1 at most
+error = 1 / np.sqrt(np.sum(centred**2))  # of a slope, for noise of variance 1
 for t in (100, 300, 500, 1000):
     print(f"t = {t:4}: slope {slopes[t]:.4f}, signal rate {np.sqrt(alpha_bar[t]):.4f}")
     assert abs(slopes[t] - np.sqrt(alpha_bar[t])) < 4 * error
 
 # %% [markdown]
 # It is. Next, the values of the pixels: two spikes at the start, for paper and ink; in the end they should be those of
-# pure noise, the normal distribution $\mathcal N(0, 1)$, whatever the image was.
+# pure noise, the normal distribution $\mathcal N(0, 1)$, whatever the image was. (The spikes reach out of the first two
+# panels.)
 
 # %%
 figure, axes = plt.subplots(1, 5, figsize=(10, 2.2), sharex=True)
@@ -258,17 +251,18 @@ plots.show(
 )
 
 # %% [markdown]
-# Last, a machine that reads digits. The simplest one that there is: it compares a noisy digit with many clean ones, each
+# Last, a machine that reads digits, a very simple one: it compares a noisy digit with many clean ones, each
 # faded by the signal rate as it should be by then, and answers with the label of the nearest. How long can it read?
 
 # %%
-known, known_labels = next(iter(data.load_digits(KNOWN, 10_000)))
+known, known_labels = next(iter(data.load_digits(f"train[:{KNOWN}]", KNOWN)))
 known = tf.reshape(known, (len(known), -1))
 
 
 def read(x_t, t):
     """The labels of the nearest faded digits."""
     faded = known * np.sqrt(alpha_bar[t])
+    # |x - f|^2 is |x|^2 + |f|^2 - 2 x f, and |x|^2 is the same for all f.
     products = tf.matmul(tf.reshape(x_t, (len(x_t), -1)), faded, transpose_b=True)
     nearest = tf.argmin(tf.reduce_sum(faded**2, axis=1) - 2 * products, axis=1)
     return tf.gather(known_labels, nearest)
@@ -288,18 +282,19 @@ axes.plot(times, right, "o-", color=plots.BLUE, label="digits read by the neares
 axes.plot(linear.signal_rate, color=plots.ORANGE, linestyle="--", label="signal rate")
 axes.axhline(0.1, color=plots.GREY, linestyle=":", label="reading by chance")
 axes.set(xlabel="t", ylim=(0, 1.05))
-axes.legend(loc="lower left", bbox_to_anchor=(0, 0.12))
+axes.legend(loc="upper right")
 plots.show(
     figure,
-    "The share of digits read stays above 90 % until step 300, then drops to chance by 800; "
+    "The share of digits read stays above 90 % until step 300, then drops nearly to chance; "
     "the signal rate falls more evenly.",
 )
 
 # %% [markdown]
-# Until $t = 300$, where the noise is already stronger than the picture (the ratio of their powers, in decibels, is
-# negative), the machine reads nearly all digits; at 600 it is right one time in three, and at the end it guesses. What
-# makes a digit a 7 is therefore decided in the middle of the walk, between 300 and 700. On the way back it is the same:
-# a network will choose *which* digit to draw in those steps, and after that only how.
+# The **signal-to-noise ratio** is that of the powers, $\bar\alpha_t / (1 - \bar\alpha_t)$; in decibels it is ten times the
+# logarithm, and negative where the noise is the stronger. At $t = 300$ it is, and still the machine reads nearly all
+# digits; at 600 it is right one time in three, and at the end it guesses. What makes a digit a 7 is lost in the middle of
+# the walk, between 300 and 700. This suggests that on the way back a network chooses *which* digit to draw in those same
+# steps, and after that only how; lesson 06 will show.
 
 # %%
 reads = dict(zip(times, right, strict=True))
@@ -312,7 +307,7 @@ assert decibels[300 - 1] < 0
 # %% [markdown]
 # ## Another pace: cosine
 #
-# The last third of the linear chain wades through pure noise and teaches nothing. Nichol and Dhariwal (2021) chose the
+# The last third of the linear chain is nearly pure noise and carries little. Nichol and Dhariwal (2021) chose the
 # signal rate first, a cosine, and worked out the betas from it (their eq. 17). It is `schedule.cosine`:
 
 # %%
@@ -324,7 +319,7 @@ plots.plot_schedule(
 
 # %%
 noise = rng.standard_normal((10, 28, 28, 1), dtype=np.float32)
-shown = np.array([10, 100, 200, 300, 400, 500, 600, 700, 800, 1000])
+shown = np.array([100, 200, 300, 400, 500, 600, 700, 800, 900, 1000])
 faded = [
     np.sqrt(s.alpha_bar[shown])[:, None, None, None] * x_0[:1]
     + np.sqrt(1 - s.alpha_bar[shown])[:, None, None, None] * noise
@@ -332,19 +327,19 @@ faded = [
 ]
 plots.show_filmstrip(
     faded,
-    "One digit under both schedules: gone by step 500 in the linear row, by 700 in the other.",
+    "One digit under both schedules: gone by step 500 in the linear row, by 800 in the other.",
     row_labels=["linear", "cosine"],
     column_labels=[f"t={t}" for t in shown],
 )
 
 # %% [markdown]
 # (We jumped to each time at once instead of walking there. Why that is allowed, and exact, is lesson 03.) With the cosine
-# the digit is lost later, and hardly a step is wasted. Which of the two gives better samples depends on the images and on
+# the digit is lost later. Which of the two gives better samples depends on the images and on
 # the number of steps; we shall measure it rather than believe it.
 #
 # ## The schedule doctor
 #
-# A thousand steps are many, and a popular short cut is to keep the betas from 0.0001 to 0.02 and walk only $T = 200$
+# A thousand steps are many, and a common short cut is to keep the betas from 0.0001 to 0.02 and walk only $T = 200$
 # steps. Our library has something to say about it:
 
 # %%
@@ -357,7 +352,7 @@ print(f"{heard[0].category.__name__}: {heard[0].message}")
 print(short)
 
 # %% [markdown]
-# The chain keeps 36 % of the signal: it stops long before noise. Can one see that in a single $x_T$? Hardly. In the
+# The **terminal signal**, the signal rate at $T$, is 36 %: the chain stops long before noise. Can one see that in a single $x_T$? Hardly. In the
 # average of a thousand of them, very well, as the noise averages out and what is left of the images does not:
 
 # %%
@@ -378,22 +373,23 @@ plots.show_filmstrip(
 )
 
 # %%
-for name, average in averages.items():
-    spread = float(tf.math.reduce_std(last[name]))
-    mean, terminal = float(tf.reduce_mean(average)), candidates[name].terminal_signal
-    print(f"{name:16} mean {mean:+.3f}, spread {spread:.3f}, terminal signal {terminal:.4f}")
 distance = {
     name: float(tf.reduce_mean(average**2)) * len(x_0) for name, average in averages.items()
 }
+for name, average in averages.items():
+    spread = float(tf.math.reduce_std(last[name]))
+    mean, terminal = float(tf.reduce_mean(average)), candidates[name].terminal_signal
+    print(f"{name:16} terminal signal {terminal:.4f}, mean {mean:+.3f}, spread {spread:.3f}")
+    print(f"{'':16} 1,000 times the mean square of the average: {distance[name]:.1f}")
 
 # %% [markdown]
 # The one in the middle is a ghost of all digits. A sampler starts from $\mathcal N(0, I)$, plain noise without a ghost. A
-# network trained on chains that end with one has never met such a start, and what it then draws is off from its first
-# step: darker or lighter than the data, and less varied. No error is raised; the pictures just are not good.
+# network trained on chains that end with one has never met such a start, and is off from its first step. No error is
+# raised; the pictures just are not good. (Lesson 06 will show them.)
 #
 # The cure is to fade faster in fewer steps. One step of 200 has to do the work of five: $1 - \beta$ to the fifth power is
-# what five steps leave. That is what `schedule.linear(200)` does, and the third picture shows it. For averages of noise
-# alone, $1{,}000$ times the mean square is 1, up to the accident of the sample.
+# what five steps leave. That is what `schedule.linear(200)` does, and the third picture shows it. The last number printed
+# is 1 for averages of noise alone, up to the accident of the sample.
 
 # %%
 accident = np.sqrt(2 / 784)  # the standard error of that number, for 784 independent pixels
@@ -406,7 +402,7 @@ assert abs(repaired.terminal_signal - linear.terminal_signal) < 0.0005
 # %% [markdown]
 # ## Recap
 #
-# - You **walked** a Markov chain, and a fit showed that it forgets all but its present.
+# - You **walked** a Markov chain, and a fit found no trace of the past beyond the present.
 # - You **destroyed** digits in a thousand steps; the machine lost them between $t = 300$ and 700, you a little earlier,
 #   and the slope of $x_t$ on $x_0$ followed $\sqrt{\bar\alpha_t}$ all the way down.
 # - You **repaired** a schedule that kept 36 % of the signal, by doing the same fading in fewer steps.
@@ -424,7 +420,7 @@ assert abs(repaired.terminal_signal - linear.terminal_signal) < 0.0005
 # <details><summary>Answer</summary>
 #
 # A blank, slightly noisy grey. The image fades as before, but each step adds noise of variance $\beta_t^2$ instead of
-# $\beta_t$, about a hundredth of it or less: the variance at the end is near 0.02. This slip lived for years in a well-known course.
+# $\beta_t$, at most a fiftieth of it: the variance at the end is near 0.02.
 #
 # </details>
 #
@@ -437,8 +433,7 @@ assert abs(repaired.terminal_signal - linear.terminal_signal) < 0.0005
 #
 # </details>
 #
-# **3. A tenth of the steps.** What terminal signal has `schedule.Schedule(np.linspace(1e-4, 0.02, 50))`, the default of one
-# popular repository?
+# **3. Fifty steps.** What terminal signal has `schedule.Schedule(np.linspace(1e-4, 0.02, 50))`?
 #
 # <details><summary>Answer</summary>
 #

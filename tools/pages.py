@@ -29,7 +29,7 @@ INDEX = """<!doctype html>
   main {{ display: grid; grid-template-columns: repeat(auto-fill, minmax(16rem, 1fr)); gap: 1.5rem; }}
   a {{ color: inherit; text-decoration: none; border: 1px solid #bbb; border-radius: 8px; padding: 1rem; }}
   a:hover, a:focus {{ border-color: #0072b2; }}
-  img {{ width: 100%; aspect-ratio: 1; object-fit: contain; }}
+  img {{ width: 100%; aspect-ratio: 2; object-fit: contain; }}
 </style>
 <h1>Diffusion models, lesson by lesson</h1>
 <p>As they have just run on this machine, in the profile <code>{profile}</code>.</p>
