@@ -188,9 +188,7 @@ plots.show_filmstrip(
 
 # %%
 frames = [chain[t][:8] for t in sorted(chain) if t % 50 == 0]
-plots.animate(
-    frames, "Eight digits dissolve into noise, which then goes on flickering.", fps=6
-)
+plots.animate(frames, "Eight digits dissolve into noise, which goes on flickering.", fps=6)
 
 # %% [markdown]
 # The picture fades slowly, then quickly. At $t = 400$ the eye still makes out a stroke here and there; at 600 it sees
@@ -272,27 +270,27 @@ def read(x_t, t):
 decibels = 10 * np.log10(linear.snr[1:])  # signal-to-noise ratio; decibels[t - 1]
 times = [t for t in sorted(chain) if t]
 right = [float(np.mean(read(chain[t], t) == labels)) for t in times]
-for t in (100, 300, 400, 600, 1000):
-    print(
-        f"t = {t:4}: {decibels[t - 1]:+4.0f} dB, {right[times.index(t)]:4.0%} of digits read"
-    )
+alike = [np.corrcoef(x_0.ravel(), chain[t].ravel())[0, 1] for t in times]
+for t, share in zip(times, right, strict=True):
+    if t in (100, 300, 400, 600, 1000):
+        print(f"t = {t:4}: {decibels[t - 1]:+3.0f} dB, {share:4.0%} of the digits read")
 
 figure, axes = plt.subplots(figsize=(7, 3))
 axes.plot(times, right, "o-", color=plots.BLUE, label="digits read by the nearest neighbour")
-axes.plot(linear.signal_rate, color=plots.ORANGE, linestyle="--", label="signal rate")
+axes.plot(times, alike, "s--", color=plots.ORANGE, label="correlation of x_t with x_0")
 axes.axhline(0.1, color=plots.GREY, linestyle=":", label="reading by chance")
 axes.set(xlabel="t", ylim=(0, 1.05))
-axes.legend(loc="upper right")
+axes.legend(loc="center right")
 plots.show(
     figure,
     "The share of digits read stays above 90 % until step 300, then drops nearly to chance; "
-    "the signal rate falls more evenly.",
+    "the correlation with x_0 falls more evenly.",
 )
 
 # %% [markdown]
 # The **signal-to-noise ratio** is that of the powers, $\bar\alpha_t / (1 - \bar\alpha_t)$; in decibels it is ten times the
 # logarithm, and negative where the noise is the stronger. At $t = 300$ it is, and still the machine reads nearly all
-# digits; at 600 it is right one time in three, and at the end it guesses. What makes a digit a 7 is lost in the middle of
+# digits, while the correlation of the pixels with those of $x_0$ has been falling from the start; at 600 it is right one time in three, and at the end it guesses. What makes a digit a 7 is lost in the middle of
 # the walk, between 300 and 700. This suggests that on the way back a network chooses *which* digit to draw in those same
 # steps, and after that only how; lesson 06 will show.
 
