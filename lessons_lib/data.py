@@ -12,7 +12,7 @@ import platformdirs
 import requests
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from google.protobuf.json_format import ParseError
+from google.protobuf.json_format import ParseError  # TFDS brings the version that it can use
 
 from lessons_lib import glyphs  # noqa: F401  (importing it registers the name with TFDS)
 

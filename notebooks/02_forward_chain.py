@@ -276,11 +276,11 @@ for t, share in zip(times, right, strict=True):
         print(f"t = {t:4}: {decibels[t - 1]:+3.0f} dB, {share:4.0%} of the digits read")
 
 figure, axes = plt.subplots(figsize=(7, 3))
-axes.plot(times, right, "o-", color=plots.BLUE, label="digits read by the nearest neighbour")
-axes.plot(times, alike, "s--", color=plots.ORANGE, label="correlation of x_t with x_0")
+axes.plot(times, right, "o-", color=plots.BLUE, label="digits read")
+axes.plot(times, alike, "s--", color=plots.ORANGE, label="correlation with x_0")
 axes.axhline(0.1, color=plots.GREY, linestyle=":", label="reading by chance")
 axes.set(xlabel="t", ylim=(0, 1.05))
-axes.legend(loc="center right")
+axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
 plots.show(
     figure,
     "The share of digits read stays above 90 % until step 300, then drops nearly to chance; "
