@@ -15,11 +15,11 @@ from PIL import Image, ImageFilter
 
 SIZE = 28
 COUNTS = {"train": 12_000, "test": 4_000}
-FACES = (
+FACES = (  # that matplotlib has shipped since 3.10
     *("DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSansMono", "DejaVuSansMono-Bold"),
     *("DejaVuSerif", "DejaVuSerif-Bold", "DejaVuSerif-Italic"),
     *("STIXGeneral", "STIXGeneralBol", "STIXGeneralItalic", "STIXGeneralBolIta"),
-    *("cmr10", "cmb10", "cmss10", "cmtt10", "cmti10", "cmmi10"),
+    *("cmr10", "cmb10", "cmss10", "cmtt10", "cmmi10"),
 )
 
 
