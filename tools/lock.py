@@ -36,6 +36,7 @@ def main():
                 print(f"{lock} on {platform}, Python {python}", flush=True)
                 with tempfile.TemporaryDirectory() as target:
                     install = [*UV, "install", "--dry-run", "--require-hashes", "--requirements", lock, "--target", target]
+                    install += ["--only-binary", ":all:", "--no-binary", "promise"]  # nothing else may need a compiler
                     subprocess.run([*install, "--python-platform", platform, "--python-version", python], cwd=ROOT, check=True)
 
 
