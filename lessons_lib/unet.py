@@ -1,6 +1,9 @@
 """The networks, as functional Keras models built by small functions."""
 
+import numpy as np
 from keras import Input, Model, layers
+
+from lessons_lib.layers import GROUPS, AdaptiveGroupNorm, Attention, Rearrange, SinusoidalEmbedding
 
 
 def basic_unet(size=28, channels=1, output_activation=None):
@@ -10,10 +13,9 @@ def basic_unet(size=28, channels=1, output_activation=None):
     say, never goes below -0.28. Raises ValueError unless size is a positive multiple of 4 (it is halved twice) and channels is
     positive.
     """
+    _check_positive(channels=channels)
     if not isinstance(size, int) or size < 4 or size % 4:
         raise ValueError(f"size: expected a positive multiple of 4; received {size!r}")
-    if not isinstance(channels, int) or channels < 1:
-        raise ValueError(f"channels: expected a positive integer; received {channels!r}")
 
     def convolution(filters, activation="silu"):
         return layers.Conv2D(filters, 5, padding="same", activation=activation)
@@ -31,3 +33,121 @@ def basic_unet(size=28, channels=1, output_activation=None):
     x = layers.Add()([layers.UpSampling2D(2)(x), full])
     x = convolution(channels, output_activation)(x)
     return Model(noisy, x, name="basic_unet")
+
+
+def unet(size=28, channels=1, widths=(32, 64, 128), blocks=2, *, attention=None, patch=1):
+    """A U-Net that knows the time (DDPM, appendix B), in a size for laptops: functional Keras, called with [x_t, t].
+
+    x_t: (B, size, size, channels); t: (B,) int32. Gives the shape of x_t, float32; all zero until it is trained.
+
+    `widths`: the channels of each level, which is half the size of the one before. `blocks`: residual blocks of a level, as many
+    on the way down as on the way up. `attention`: the levels with self-attention, 0 being the finest; without a word, the
+    coarsest. `patch`: the side of the squares of pixels that are folded into channels first; patch^2 times fewer positions.
+    Raises ValueError if these are not positive integers, if size cannot be divided by patch and halved between the levels, if
+    a width is no multiple of 8, or if there is no such level.
+    """
+    _check_positive(size=size, channels=channels)
+    if not widths:
+        raise ValueError(f"widths: expected the channels of each level; received {widths!r}")
+    _check_positive(**{f"widths[{level}]": width for level, width in enumerate(widths)})
+    x_t, t = Input((size, size, channels), name="x_t"), Input((), dtype="int32", name="t")
+    x = backbone(x_t, time_embedding(t, 4 * widths[0]), widths, blocks, attention=attention, patch=patch)
+    return Model([x_t, t], x, name="unet")
+
+
+def backbone(x_t, embedding, widths, blocks=2, *, attention=None, patch=1):
+    """`unet` without its inputs: for an embedding of the time to which one of a class or a text may have been added.
+
+    x_t: (B, size, size, channels); embedding: (B, E), float32. Gives the shape of x_t, float32.
+    """
+    _, size, _, channels = x_t.shape
+    levels = range(len(widths))
+    attention = levels[-1:] if attention is None else attention
+    _check_sizes(size, widths, blocks, attention, patch)
+
+    def block(x, level):
+        x = residual_block(x, embedding, widths[level])
+        return self_attention(x) if level in attention else x
+
+    x = Rearrange("b (h p) (w q) c -> b h w (p q c)", p=patch, q=patch)(x_t) if patch > 1 else x_t
+    x = layers.Conv2D(widths[0], 3, padding="same")(x)
+    skips = []
+    for level in levels:
+        if level:
+            x = layers.Conv2D(widths[level], 3, strides=2, padding="same")(x)
+        for _ in range(blocks):
+            x = block(x, level)
+            skips.append(x)
+    x = block(x, level)
+    x = residual_block(x, embedding, widths[level])
+    for level in reversed(levels):
+        for _ in range(blocks):
+            x = block(layers.Concatenate()([x, skips.pop()]), level)
+        if level:
+            x = layers.UpSampling2D(2)(x)
+    x = AdaptiveGroupNorm()(x)
+    x = layers.Conv2D(channels * patch**2, 3, padding="same", kernel_initializer="zeros", dtype="float32")(x)
+    return Rearrange("b h w (p q c) -> b (h p) (w q) c", p=patch, q=patch, dtype="float32")(x) if patch > 1 else x
+
+
+def time_embedding(t, width):
+    """The time as a vector: sinusoids, and a small network that makes of them what the blocks need (DDPM, appendix B).
+
+    t: (B,) integers; width: even. Gives (B, width), float32 under any policy, and so different for neighbouring times.
+    """
+    x = SinusoidalEmbedding(width)(t)
+    for _ in range(2):
+        x = layers.Dense(width, activation="silu", dtype="float32")(x)
+    return x
+
+
+def residual_block(x, embedding, width):
+    """Two convolutions beside a shortcut (DDPM, appendix B); the time scales and shifts what is between them.
+
+    x: (B, height, width, any); embedding: (B, E). Gives `width` channels. Scale and shift: (Dhariwal and Nichol 2021, section 3).
+    No convolution has a bias: the shift does its work.
+    """
+    shortcut = x if x.shape[-1] == width else layers.Conv2D(width, 1, use_bias=False)(x)
+    x = AdaptiveGroupNorm()(x)
+    x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
+    x = AdaptiveGroupNorm()(x, layers.Dense(2 * width, dtype="float32")(embedding))
+    x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
+    return layers.Add()([shortcut, x])
+
+
+def self_attention(x):
+    """Every position looks at every other, beside a shortcut (Vaswani et al. 2017, eq. 1; one head, as DDPM, appendix B).
+
+    x: (B, height, width, channels). Gives the same shape; its cost grows with the square of height * width.
+    """
+    channels = x.shape[-1]
+    y = AdaptiveGroupNorm(silu=False)(x)
+    y = layers.Dense(3 * channels, use_bias=False)(y)
+    y = Attention()(y)
+    return layers.Add()([x, layers.Dense(channels)(y)])
+
+
+def flops(model):
+    """Floating-point operations of one image's forward pass, in its convolutions and dense layers: two per multiply-add."""
+    kernels = [(layer.kernel, layer.output.shape[1:-1]) for layer in model.layers if hasattr(layer, "kernel")]
+    return int(sum(2 * np.prod(kernel.shape) * np.prod(positions) for kernel, positions in kernels))
+
+
+def _check_positive(**arguments):
+    for argument, value in arguments.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{argument}: expected a positive integer; received {value!r}")
+
+
+def _check_sizes(size, widths, blocks, attention, patch):
+    """Refuse sizes of a U-Net that do not fit together."""
+    _check_positive(blocks=blocks, patch=patch)
+    if any(width % GROUPS for width in widths):
+        raise ValueError(f"widths: expected multiples of {GROUPS}, the groups of a normalisation; received {widths!r}")
+    step = patch * 2 ** (len(widths) - 1)
+    if size % step:
+        raise ValueError(
+            f"size: expected a multiple of {step} (patches of {patch}, halved {len(widths) - 1} times); received {size}"
+        )
+    if missing := set(attention) - set(range(len(widths))):
+        raise ValueError(f"attention: expected levels in 0..{len(widths) - 1}; received {sorted(missing)}")
