@@ -3,6 +3,7 @@
 import io
 import os
 import time
+from collections import Counter
 from itertools import cycle
 from pathlib import Path
 
@@ -105,6 +106,41 @@ def plot_schedule(schedules, alt):
     rates.set(xlabel="t / T", ylabel="signal rate, sqrt(alpha_bar)", ylim=(0, 1))
     ratios.set(xlabel="t / T", ylabel="signal-to-noise ratio, dB")
     figure.legend(*rates.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+    return show(figure, alt)
+
+
+def plot_unet(model, alt):
+    """A `unet.unet` as the U that it is: a bar for each step, as high as its image, as wide as it has channels.
+
+    The lines above are the skips: what comes from the way down and is concatenated on the way up.
+    """
+    made_by = {id(layer.output): layer for layer in model.layers}
+    styles = {"Conv2D": ("residual block", BLUE), "Dense": ("self-attention", ORANGE), "": ("in, down, up, out", GREY)}
+    right, lifts, bars = 0.0, Counter(), {}
+
+    figure, axes = plt.subplots(figsize=(9, 4.2), layout="constrained")
+    for layer in model.layers:
+        kind, shape = type(layer).__name__, layer.output.shape
+        if kind == "Concatenate":
+            middle, top, level = bars[made_by[id(layer.input[1])]]
+            lifts[level] += 1
+            lift = top + 0.07 * lifts[level]
+            end = right - 0.12  # before the next bar
+            axes.plot([middle, middle, end, end], [top, lift, lift, level], color="black", linewidth=0.8, zorder=0)
+        elif kind in ("Add", "Rearrange", "UpSampling2D") or (kind == "Conv2D" and layer.use_bias) or layer.name == "x_t":
+            label, color = styles[type(made_by[id(layer.input[1])]).__name__ if kind == "Add" else ""]
+            level, width = np.log2(shape[1] / model.output.shape[1]), 0.1 + shape[3] / 128
+            height = 0.8 * 2**level
+            axes.bar(right, height, width, level - height / 2, align="edge", color=color, label=label)
+            axes.text(right + width / 2, level - height / 2 - 0.05, shape[3], ha="center", va="top", fontsize=7)
+            bars[layer], right = (right + width / 2, level + height / 2, level), right + width + 0.25
+    levels = {shape[1]: level for (_, _, level), shape in ((bar, layer.output.shape) for layer, bar in bars.items())}
+    axes.set_yticks(list(levels.values()), [f"{size}²" for size in levels])
+    axes.tick_params(length=0)
+    axes.set_xticks([])
+    axes.spines[:].set_visible(False)
+    handles = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False)
     return show(figure, alt)
 
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from einops import rearrange
 
-from lessons_lib.checks import lesson_01, lesson_02, lesson_03
+from lessons_lib.checks import lesson_01, lesson_02, lesson_03, lesson_04
 
 
 def rates(betas):
@@ -10,6 +11,20 @@ def rates(betas):
 
 def noise(x_t, x_0, a):
     return (x_t - np.sqrt(a) * x_0) / np.sqrt(1 - a)
+
+
+def unpatch(patches, p, pattern="b h w (p q c) -> b (h p) (w q) c"):
+    return rearrange(patches, pattern, p=p, q=p)
+
+
+def attend(q, k, v, root):
+    scores = np.exp(np.einsum("...ic,...jc->...ij", q, k) / np.sqrt(root))
+    return scores / scores.sum(axis=-1, keepdims=True) @ v
+
+
+def multi_head(q, k, v, heads, pattern="b n (h c) -> b h n c", root=None):
+    q, k, v = (rearrange(x, pattern, h=heads) for x in (q, k, v))
+    return rearrange(attend(q, k, v, root or q.shape[-1]), "b h n c -> b n (h c)")
 
 
 @pytest.mark.parametrize(
@@ -21,6 +36,8 @@ def noise(x_t, x_0, a):
         (lesson_02.signal_rates, rates),
         (lesson_02.signal_rates, lambda betas: list(rates(betas))),
         (lesson_03.to_noise, noise),
+        (lesson_04.unpatch, unpatch),
+        (lesson_04.multi_head, multi_head),
     ],
 )
 def test_a_right_answer_passes(check, right, capsys):
@@ -42,6 +59,13 @@ def test_a_right_answer_passes(check, right, capsys):
         (lesson_03.to_noise, lambda x_t, x_0, a: (x_t - np.sqrt(a) * x_0) / (1 - a), "off by up to .*Hint"),  # no root
         (lesson_03.to_noise, lambda x_t, x_0, a: (x_t - a * x_0) / np.sqrt(1 - a), "off by up to .*Hint"),
         (lesson_03.to_noise, lambda x_t, x_0, a: noise(x_t, x_0, a)[0], "expected the shape of x_t"),
+        (lesson_04.unpatch, lambda x, p: unpatch(x, p, "b h w (p q c) -> b (p h) (q w) c"), ".*% of them elsewhere. Hint"),
+        (lesson_04.unpatch, lambda x, p: unpatch(x, p, "b h w (q p c) -> b (h p) (w q) c"), ".*% of them elsewhere. Hint"),
+        (lesson_04.unpatch, lambda x, p: x, r"p = 2: expected shape \(2, 4, 6, 3\); received \(2, 2, 3, 12\). Hint"),
+        (lesson_04.multi_head, lambda q, k, v, heads: attend(q, k, v, 6), "with 2 heads: .* off by up to .*Hint"),
+        (lesson_04.multi_head, lambda q, k, v, heads: multi_head(q, k, v, heads, root=6), "off by up to .*of 3, not of 6"),
+        (lesson_04.multi_head, lambda q, k, v, heads: multi_head(q, k, v, heads, "b n (c h) -> b h n c"), "with 2 heads: .*Hint"),
+        (lesson_04.multi_head, lambda q, k, v, heads: q[0], r"expected the shape of v, \(2, 5, 6\); received \(5, 6\)"),
     ],
 )
 def test_a_wrong_answer_is_told_what_was_expected(check, wrong, message):

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image as Picture
 
-from lessons_lib import plots, schedule
+from lessons_lib import plots, schedule, unet
 
 RNG = np.random.default_rng(0)
 DIGITS = RNG.uniform(-1, 1, size=(10, 28, 28, 1)).astype(np.float32)
@@ -32,6 +32,7 @@ def alt_of(image):
         lambda alt: plots.show_filmstrip([DIGITS, DIGITS], alt),
         lambda alt: plots.plot_loss([2.0, 1.0], alt),
         lambda alt: plots.plot_schedule({"linear": schedule.linear(10)}, alt),
+        lambda alt: plots.plot_unet(unet.unet(8, 1, (8,), 1), alt),
         lambda alt: plots.animate(np.stack([DIGITS, -DIGITS]), alt),
     ],
 )
@@ -153,6 +154,24 @@ def test_one_to_four_schedules_fit_a_figure(number):
         plots.plot_schedule(dict.fromkeys(range(number), schedule.linear(10)), "x")
 
 
+def test_a_unet_is_drawn_with_all_its_blocks_and_skips(monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "show", lambda figure, alt: figures.append(figure))
+    plots.plot_unet(unet.unet(16, 3, (8, 24), blocks=2, patch=2), "x")
+    (axes,) = figures[0].axes
+    plots.plt.close(figures[0])
+    # Input, patches, first convolution, two blocks; down, four with attention, and so the other way round.
+    down = [3, 12, 8, 8, 8]
+    bottom = [24] * 5 + [24] * 3 + [24] * 4
+    assert [int(text.get_text()) for text in axes.texts] == down + bottom + [24, 8, 8, 12, 3]
+    heights = [bar.get_height() for bar in axes.patches]
+    np.testing.assert_allclose([heights[-1], 2 * heights[1], 4 * heights[5]], heights[0])
+    assert len(axes.lines) == 4  # as many skips as blocks on the way up
+    assert {text.get_text() for text in axes.get_yticklabels()} == {"16²", "8²", "4²"}
+    names = [text.get_text() for text in figures[0].legends[0].get_texts()]
+    assert names == ["in, down, up, out", "residual block", "self-attention"]
+
+
 FILM = np.stack([np.full((4, 8, 8, 1), value, np.float32) for value in (-1, -0.5, 0, 0.5, 1)])
 
 
@@ -196,7 +215,7 @@ def test_a_full_disk_harms_no_older_gif(tmp_path):
     code = """
 import resource
 import numpy as np
-from lessons_lib import plots, schedule
+from lessons_lib import plots, schedule, unet
 film = np.random.default_rng(0).uniform(size=(5, 16, 28, 28, 1))
 plots.save_gif("film.gif", film)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))

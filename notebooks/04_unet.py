@@ -1,0 +1,556 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 04. Build a network that knows how noisy its input is
+#
+# The network of lesson 01 changed even clean digits: nobody had told it that there was nothing to remove. The perfect
+# denoiser of [lesson 03](03_reparameterization.ipynb) is asked with a time, $\hat\epsilon(x_t, t)$, and never makes that mistake. This
+# lesson builds the network that will learn to answer like it: a U-Net, the same shape that DDPM used, made of parts that
+# you will have held in your hand one by one.
+
+# %% [markdown]
+# **You will**
+#
+# - **turn** the time into a vector that a network can read;
+# - **assemble** a U-Net from its blocks: normalisation, residual block, attention, patches;
+# - **test** it, before any training, the way practitioners do.
+#
+# **You need** lesson 03: $x_t$, $\bar\alpha_t$ and the perfect denoiser. To run, it
+# takes <!-- measured -->about 1 minute<!-- /measured -->.
+
+# %%
+try:
+    import lessons_lib  # noqa: F401
+except ModuleNotFoundError:  # in Colab, which keeps its own TensorFlow
+    # %pip install --quiet ..
+    pass
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+import tensorflow as tf
+from einops import rearrange
+
+from lessons_lib import data, diffusion, layers, oracle, plots, schedule, unet
+from lessons_lib.checks import lesson_04 as checks
+from lessons_lib.profile import choose
+
+# %% tags=["parameters"]
+SEED = 0
+T = 1000
+BATCH = 64
+STEPS = choose(smoke=30, cpu=150, gpu=300)  # on one and the same batch
+
+keras.utils.set_random_seed(SEED)
+rng = np.random.default_rng(SEED)
+linear = schedule.linear(T)
+
+
+def normal(*shape):
+    """Fresh Gaussian noise."""
+    return rng.standard_normal(shape, dtype=np.float32)
+
+
+digits, labels = next(iter(data.load_digits("test[:2000]", 2000)))
+digits = digits.numpy()
+
+# %% [markdown]
+# ## One picture, four questions
+#
+# Take a hundred noisy digits, and ask the perfect denoiser what is behind them, four times. The pictures stay the same; only
+# the $t$ that we tell it changes. (Its world: 1,000 other digits, each with some room around it, so that it can answer with
+# something in between.)
+
+# %%
+asked = np.array([1, 100, 400, 900])
+world = oracle.mixture(linear, digits[:1000], [0.1] * 1000, [0.001] * 1000)
+x_0 = digits[1900:]
+x_t = np.asarray(diffusion.add_noise(x_0, normal(*x_0.shape), linear.alpha_bar[100]))
+answers = [np.asarray(world.denoise(x_t, np.full(len(x_t), t))) for t in asked]
+
+plots.show_filmstrip(
+    [x[8:16] for x in (x_t, *answers)],
+    "Eight noisy digits, and the perfect denoiser's answers: told t = 1 it leaves the noise, told 100 it removes most of it, "
+    "told 400 it gives other digits of a like shape, told 900 much the same blot for all.",
+    row_labels=["x_t, t=100", *(f"told t={t}" for t in asked)],
+)
+
+# %%
+errors = [np.square(answer - x_0).mean() for answer in answers]
+for t, error in zip(asked, errors, strict=True):
+    print(f"told t={t}: squared error {error:.3f}")
+assert np.argmin(errors) == 1  # the truth serves best
+
+# %% [markdown]
+# Told too little, it leaves the noise in the picture. Told too much, it throws away what could be seen, and answers with
+# what is common to many digits. That is what lesson 01's network did to clean images: it had to find a middle way
+# for all amounts of noise.
+#
+# How much is lost by not knowing $t$? Make the world so small that we can compute it: a single number, $-1$ or $1$.
+
+# %%
+coin = oracle.points(linear, [[-1.0], [1.0]])
+x, times = np.linspace(-3, 3, 241, dtype=np.float32)[:, None], np.arange(5, T + 1, 5)
+at_each_t = np.stack([coin.predict_noise(x, np.full(len(x), t))[:, 0] for t in times])
+density = np.exp([coin.log_likelihood(x, np.full(len(x), t)) for t in times])
+blind = np.average(at_each_t, axis=0, weights=density)  # each t as likely as x makes it
+
+figure, axes = plt.subplots(figsize=(7, 3))
+for t, color in ((100, plots.BLUE), (300, plots.GREEN), (900, plots.GREY)):
+    axes.plot(x, at_each_t[t // 5 - 1], color=color, label=f"told t={t}")
+axes.plot(x, blind, color=plots.ORANGE, linestyle="--", linewidth=2, label="not told")
+axes.set(xlabel="x_t", ylabel="noise in it", ylim=(-3.5, 3.5))
+axes.legend()
+plots.show(
+    figure,
+    "The noise that is most likely in x_t, as a curve for each of three times and one for an unknown time. They differ by "
+    "more than 2 in places: at t = 100 the curve is a saw tooth, at t = 900 nearly a straight line.",
+)
+
+# %% [markdown]
+# One $x_t$, and quite different noise in it, depending on $t$. What the best blind answer costs, as the average squared
+# error of the noise over all times, comes from the same arrays: the spread of the true noise that even the informed
+# answer leaves, plus the squared distance from it to the blind one.
+
+# %%
+weight = density / density.sum(axis=1, keepdims=True)  # of each x, at each t
+excess = (weight * (blind - at_each_t) ** 2).sum(axis=1).mean()
+informed = 1 - (weight * at_each_t**2).sum(axis=1).mean()  # 1, less what the answer explains
+print(f"error when told t: {informed:.3f}; when not: {informed + excess:.3f}")
+assert excess > 0.05
+
+# %% [markdown]
+# A picture with hundreds of pixels gives its noise level away far better than a single number does, and a blind
+# network can learn to look for it (In practice, below). But we *know* $t$. A network that is told need not spend
+# layers on measuring it, and cannot get it wrong.
+#
+# ## The time as a vector
+#
+# How should $t$ enter? As one number between 0 and 1, two neighbours would differ by a thousandth, and the first layers would
+# have to blow that up. The trick comes from language models, which must say where in a sentence a word stands: **a row of
+# clocks**, fast ones and slow ones. A clock that turns by $\omega$ per step shows
+#
+# $$\big(\sin \omega t,\ \cos \omega t\big), \qquad \omega = 1,\ \dots,\ \tfrac{1}{10000},$$
+#
+# with $\omega$ falling by the same factor from each clock to the next. The fast ones tell neighbours apart, the slow ones
+# early from late.
+
+
+# %%
+def sinusoids(t, width):
+    frequencies = np.exp(-np.log(10_000) * np.arange(width // 2) / (width // 2 - 1))
+    angles = t[:, None] * frequencies
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+
+
+times = np.arange(1, T + 1)
+vectors = sinusoids(times, 64)
+
+figure, (picture, curve) = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+picture.imshow(vectors.T, aspect="auto", cmap="coolwarm", extent=(1, T, 64, 0))
+picture.set(xlabel="t", ylabel="component: sines, cosines")
+for t, color in ((100, plots.BLUE), (500, plots.ORANGE)):
+    distances = np.linalg.norm(vectors - vectors[t - 1], axis=1)
+    curve.plot(times, distances, color=color, label=f"from t={t}")
+curve.set(xlabel="t", ylabel="distance")
+curve.legend()
+plots.show(
+    figure,
+    "Left: the vectors of all times as a coloured map; the first sines flicker from step to step, the last components change "
+    "slowly. Right: distances from the vectors of t = 100 and t = 500, sharp dips to zero at these times.",
+)
+
+# %% [markdown]
+# Each time is close to its neighbours and far from the rest, and neighbours are equally far apart everywhere. That needs digits,
+# though. Numbers of 16 bits make networks faster, but `bfloat16` keeps only eight bits of a number: fine for a weight, ruin
+# for a $t$ of 999. So time enters as an integer and becomes a vector in `float32`, whatever the rest computes in.
+#
+# **Earned.** `layers.SinusoidalEmbedding` does this; `unet.time_embedding` adds two small dense layers, which make of the
+# clocks what the blocks need.
+
+# %%
+np.testing.assert_allclose(layers.SinusoidalEmbedding(64)(times), vectors, atol=1e-4)
+
+steps = np.linalg.norm(np.diff(vectors, axis=0), axis=1)
+distinct = len(np.unique(tf.cast(times, tf.bfloat16).numpy().astype(np.float32)))
+print(
+    f"neighbours are {steps[0]:.2f} apart; as bfloat16 only {distinct} of {T} times are left"
+)
+np.testing.assert_allclose(steps, steps[0])
+assert distinct < 0.6 * T
+
+# %% [markdown]
+# ## A normalisation that listens to the clock
+#
+# Deep networks train well when the numbers inside keep a size near 1. **Group normalisation** sees to that for each image on
+# its own: it takes a few channels together, a *group*, and makes their mean 0 and their variance 1. Then two numbers per channel, **scale** $\gamma$ and **shift** $\beta$
+# (no kin of the schedule's), give the network back the freedom to choose. Here is the door for the time: let a dense layer *compute*
+# $\gamma$ and $\beta$ from the time's vector, and every block can behave differently at each $t$.
+#
+# $$y = \mathrm{SiLU}\big((1 + \gamma_t)\,\tfrac{x - \mu}{\sigma} + \beta_t\big), \qquad \mathrm{SiLU}(h) = \frac{h}{1 + e^{-h}}$$
+#
+# - $\mu$, $\sigma$: mean and standard deviation of one group in one image;
+# - $1 + \gamma_t$: so that a dense layer that answers 0 changes nothing.
+
+
+# %%
+def normalise(x, gamma, beta, groups=8):
+    grouped = rearrange(x, "b h w (g c) -> b g (h w c)", g=groups)
+    centred = grouped - grouped.mean(axis=-1, keepdims=True)
+    norm = centred / np.sqrt(np.square(centred).mean(axis=-1, keepdims=True) + 1e-5)
+    norm = rearrange(norm, "b g (h w c) -> b h w (g c)", h=x.shape[1], w=x.shape[2])
+    h = (1 + gamma[:, None, None]) * norm + beta[:, None, None]
+    return h / (1 + np.exp(-h))
+
+
+x, gamma, beta = 3 + 2 * normal(2, 14, 14, 32), normal(2, 32), normal(2, 32)
+slow = normalise(x, gamma, beta)
+
+# %% [markdown]
+# Written like this, the image is read and written some ten times, which on a processor takes as long as a convolution. But $\mu$
+# and $\sigma$ are just numbers. Multiply out, and for each image and channel there remain *one* slope and *one* offset:
+#
+# $$(1 + \gamma)\,\frac{x - \mu}{\sigma} + \beta = a\,x + b, \qquad a = \frac{1 + \gamma}{\sigma}, \qquad b = \beta - a\,\mu .$$
+#
+# $\mu$ and $\sigma$ need only the averages of $x$ and $x^2$ per channel, as $\sigma^2 = \overline{x^2} - \mu^2$. **Earned.** So works
+# `layers.AdaptiveGroupNorm`; its gradient is written by hand with the same care.
+
+# %%
+fast = layers.AdaptiveGroupNorm()(x, np.concatenate([gamma, beta], axis=1))
+np.testing.assert_allclose(fast, slow, atol=1e-4)
+
+# %% [markdown]
+# ## A residual block
+#
+# The workhorse: two convolutions, each with a normalisation before it, and a **shortcut** past both. The block
+# has to learn only what to *change*, and the gradient has a straight way back. The time enters through the second
+# normalisation. Loose, with a symbolic 14x14 input of 32 channels and a vector of 64 numbers for the time:
+
+# %%
+x = features = keras.Input((14, 14, 32))
+embedding = keras.Input((64,))
+
+y = layers.AdaptiveGroupNorm()(x)
+y = keras.layers.Conv2D(64, 3, padding="same", use_bias=False)(y)
+gamma_beta = keras.layers.Dense(2 * 64)(embedding)
+y = layers.AdaptiveGroupNorm()(y, gamma_beta)
+y = keras.layers.Conv2D(64, 3, padding="same", use_bias=False)(y)
+shortcut = keras.layers.Conv2D(64, 1, use_bias=False)(x)  # 32 channels become 64
+loose = keras.Model([features, embedding], shortcut + y)
+
+for layer in loose.layers:
+    kind, shape = type(layer).__name__, str(layer.output.shape)
+    print(f"{kind:20}{shape:22}{layer.count_params():7,} parameters")
+
+# %% [markdown]
+# Nearly all parameters sit in the $3 \times 3$ convolutions: $9 \cdot 64 \cdot 64$ in the second one. **Earned.** The same, as a function:
+
+# %%
+block = keras.Model([features, embedding], unet.residual_block(features, embedding, 64))
+assert block.count_params() == loose.count_params()
+
+block.set_weights(loose.get_weights())
+inputs = [normal(4, 14, 14, 32), normal(4, 64)]
+np.testing.assert_allclose(block(inputs), loose(inputs), atol=1e-4)
+
+# %% [markdown]
+# ## Attention: look where it is alike
+#
+# A convolution sees its neighbours only. To close a loop on one side of a zero, it helps to see the other side.
+# **Attention** lets every position look at every other. Each sends out a *query* $q$, and holds a *key* $k$ and a *value* $v$
+# (three vectors that dense layers make from its channels), and takes the average of all values, weighted by how well
+# its query fits their keys:
+#
+# $$w_{ij} = \operatorname*{softmax}_j \frac{q_i \cdot k_j}{\sqrt{c}}, \qquad y_i = \sum_j w_{ij}\, v_j \qquad (c \text{ channels})$$
+#
+# What is that good for? Try it without any training: let queries, keys and values be the raw pixels of a noisy digit, in
+# squares of $5 \times 5$. (To compare raw pixels, their squared distance is the better measure of fit; dense layers
+# can learn to make products do the same.)
+
+
+# %%
+def softmax(scores):
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+noisy, clean = x_t[14, ..., 0], x_0[14, ..., 0]
+windows = np.lib.stride_tricks.sliding_window_view(np.pad(noisy, 2, mode="edge"), (5, 5))
+squares = windows.reshape(784, 25)
+distances = np.square(squares[:, None] - squares).mean(axis=-1)
+weights = softmax(-6 * distances)
+attended = (weights @ noisy.ravel()).reshape(28, 28)
+
+figure, axes = plt.subplots(1, 4, figsize=(9, 2.4), layout="constrained")
+axes[0].imshow(noisy, cmap="gray_r")
+for axis, (row, column) in zip(axes[1:3], [(18, 22), (5, 5)], strict=True):
+    axis.imshow(np.sqrt(weights[28 * row + column].reshape(28, 28)), cmap="Oranges")
+    axis.plot(column, row, "o", color=plots.BLUE)
+axes[3].imshow(attended, cmap="gray_r")
+titles = ["input", "weights of one query", "of another", "output"]
+for axis, title in zip(axes, titles, strict=True):
+    axis.set_title(title, fontsize=9)
+    axis.axis("off")
+plots.show(
+    figure,
+    "A noisy digit; where a query on a stroke looks: along this stroke and others like it; where a query on the paper looks: "
+    "all over the paper; and the output, the same digit with much less noise.",
+)
+
+# %% [markdown]
+# A query on the ink looks along its own stroke, and at others of the same direction; one on the paper looks all over the
+# paper. Averaging over what is alike removes noise and keeps edges: this very computation was once the best
+# denoiser there was, under the name of *non-local means*. In a network, queries and keys are learned, and so is what counts as alike.
+# The price: every position is compared with every other, so attention comes where there are few, in the coarsest level.
+#
+# **Earned.** `layers.attention_weights` is the formula above, and `unet.self_attention` the whole block, shortcut included.
+
+# %%
+before, after = np.square(noisy - clean).mean(), np.square(attended - clean).mean()
+print(f"squared error before attention {before:.3f}, after {after:.3f}")
+assert after < before / 1.5
+
+q, k = normal(2, 49, 16), normal(2, 49, 16)
+expected = softmax(np.einsum("bic,bjc->bij", q, k) / np.sqrt(16))
+np.testing.assert_allclose(layers.attention_weights(q, k), expected, atol=1e-5)
+
+# %% [markdown]
+# ## The whole network
+#
+# One trick more. A network on $28 \times 28$ pixels spends most of its time on the finest level, with little to show for it. Folding
+# each square of $2 \times 2$ pixels into four channels leaves a quarter of the positions, and loses nothing:
+
+# %%
+folded = rearrange(digits[:8], "b (h p) (w q) c -> b h w (p q c)", p=2, q=2)
+unfolded = rearrange(folded, "b h w (p q c) -> b (h p) (w q) c", p=2, q=2)
+np.testing.assert_array_equal(unfolded, digits[:8])
+print(digits[:8].shape, "->", folded.shape)
+
+# %% [markdown]
+# Now all parts are on the table. On the way down, residual blocks look for features at each level, and a convolution that
+# takes every second position halves the image. At the bottom, attention compares everything with everything. On the way up, the image
+# is doubled again (each position repeated), and each block is given the features of its mirror image from the way down,
+# put beside its own: the **skips**, through which the fine detail travels.
+
+# %%
+network = unet.unet(28, 1, widths=(48, 96), blocks=1, patch=2)
+plots.plot_unet(
+    network,
+    "The network as a letter U: from 28 by 28 pixels with 1 channel folded into 14 by 14 with 4, down to 7 by 7 with 96 channels "
+    "and attention, up again to 1 channel; lines lead from blocks on the left to blocks on the right.",
+)
+
+# %% [markdown]
+# Sizes add up quickly. Here are three networks: ours for digits; one for 32x32 pixels as papers use it for small experiments;
+# one for colour pictures. An operation is a multiplication or an addition in a convolution or dense layer.
+
+# %%
+sizes = {
+    "digits, patches": network,
+    "32x32": unet.unet(32, 1, (32, 64, 128), 2),
+    "colour, 64x64": unet.unet(64, 3, (64, 128, 256), 2, patch=2),
+}
+for name, model in sizes.items():
+    operations = unet.flops(model) / 1e9
+    print(
+        f"{name:16}{model.count_params():12,} parameters {operations:6.2f} billion operations"
+    )
+assert unet.flops(network) < 0.15e9
+
+# %% [markdown]
+# **How far does it see?** Ask which input pixels move one output pixel: that is a gradient, of one output by the whole
+# input. The networks are untrained, with random numbers in the last layer, which would otherwise be zero.
+
+
+# %%
+def influence(model):
+    """How strongly each input pixel moves the output pixel in the middle: (28, 28)."""
+    last = next(layer for layer in model.layers[::-1] if layer.weights)
+    last.set_weights([0.1 * normal(*weight.shape) for weight in last.get_weights()])
+    x = tf.constant(normal(8, 28, 28, 1))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        middle = model([x, tf.fill(8, 500)])[:, 14, 14]
+    return np.abs(tape.gradient(middle, x)).mean(axis=(0, 3))
+
+
+levels = {"one level": (32,), "two levels": (32, 64), "three levels": (32, 64, 128)}
+networks = [unet.unet(28, 1, widths, blocks=1, attention=()) for widths in levels.values()]
+maps = [influence(model) for model in networks]
+figure, axes = plt.subplots(1, 3, figsize=(8, 2.8), layout="constrained")
+for axis, seen, title in zip(axes, maps, levels, strict=True):
+    shown = axis.imshow(seen / seen.max(), norm="log", vmin=3e-3, vmax=1, cmap="Oranges")
+    axis.set(title=title, xticks=[], yticks=[])
+figure.colorbar(shown, ax=axes, label="influence")
+plots.show(
+    figure,
+    "Three maps of influence on the pixel in the middle: a small dark square for one level, a larger one for two, nearly all "
+    "of the image for three.",
+)
+
+# %%
+reach = [(seen > 0.1 * seen.max()).mean() for seen in maps]
+for title, share in zip(levels, reach, strict=True):
+    print(f"{title}: {share:.0%} of the image has a tenth of the largest influence, or more")
+assert reach[0] < reach[1] < reach[2]
+
+# %% [markdown]
+# Each level sees twice as far as the one above it, so a few levels take in the whole digit: the reason for the shape of the
+# U. (The rest of the first picture is not white: the group normalisation's means and variances look at all of the image,
+# though only in bulk.)
+#
+# ## Is it sound?
+#
+# Training takes minutes to days, and a network with a mistake in it often learns all the same, only worse. So
+# practitioners ask a new network a few questions first. **What does it say before training?** The last convolution starts at
+# zero, so the answer is 0 for any input. With fresh noise as the target, the squared error is then the variance of the noise, 1. A first loss of
+# 1.3 or 40 would point to a mistake.
+
+# %%
+x_0 = digits[:BATCH]
+t = rng.integers(1, T + 1, BATCH, dtype=np.int32)
+noise = normal(*x_0.shape)
+x_t = np.asarray(diffusion.add_noise(x_0, noise, linear.at(t, like=x_0)))
+
+answer = network.predict_on_batch([x_t, t])
+assert not answer.any()
+print(f"loss before training: {np.square(noise - answer).mean():.3f}")
+assert abs(np.square(noise).mean() - 1) < 4 * np.sqrt(2 / noise.size)  # four standard errors
+
+# %% [markdown]
+# **Can it learn one batch by heart?** The same images, times and noise in every step: a network that is wired correctly drives the
+# loss far down. One whose time is mixed up, or whose skips are crossed, stays behind. (The first step takes seconds, as Keras
+# translates the network into a graph. Lesson 05 explains the rest.)
+
+# %%
+network.compile(keras.optimizers.Adam(2e-3), "mse")
+network.optimizer.build(network.trainable_variables)
+losses = []
+for _ in plots.progress(range(STEPS), STEPS, "by heart", lambda: f"loss {losses[-1]:.3f}"):
+    losses.append(float(network.train_on_batch([x_t, t], noise)))
+
+# %%
+x_0_pred = diffusion.to_x_0(x_t, network.predict_on_batch([x_t, t]), linear.at(t, like=x_t))
+shown = np.argsort(t)[4::8]
+plots.show_filmstrip(
+    [x_0[shown], x_t[shown], np.asarray(x_0_pred)[shown]],
+    "Eight digits of the batch, from little noise to nearly nothing else; below, what is left when the network's noise is "
+    "taken away: digits that match the originals, at high noise with some grain.",
+    row_labels=["x_0", "x_t", "from the noise"],
+    column_labels=[f"t={t[i]}" for i in shown],
+)
+
+# %% [markdown]
+# **Does every weight take part?** A weight without a gradient is not connected to anything. And **does it listen to the time?** The same picture at a
+# wrong time must get another answer.
+
+# %%
+assert losses[-1] < choose(smoke=0.9, cpu=0.1, gpu=0.1)
+
+with tf.GradientTape() as tape:
+    error = tf.reduce_mean(tf.square(network([tf.constant(x_t), tf.constant(t)]) - noise))
+gradients = tape.gradient(error, network.trainable_variables)
+silent = [g for g in gradients if g is None or not np.any(g)]
+print(f"{len(gradients)} arrays of weights, {len(silent)} without a gradient")
+assert not silent
+
+late = network.predict_on_batch([x_t, np.full(BATCH, 900, np.int32)])
+early = network.predict_on_batch([x_t, np.full(BATCH, 100, np.int32)])
+difference = np.abs(late - early).mean()
+print(f"told t = 900 or t = 100, it gives answers that differ by {difference:.2f} on average")
+assert difference > 0.05
+
+# %% [markdown]
+# It is sound. What it has learned is one batch, and nothing about digits; that is lesson 05's business.
+#
+# ## Recap
+#
+# - You **turned** the time into a row of clocks, in which no two times look alike, and learned why it must not be rounded.
+# - You **assembled** a U-Net: a normalisation that the time steers, residual blocks, attention, patches, skips.
+# - You **tested** it before training: silent at the start, able to learn by heart, every weight alive, awake to the time.
+
+# %% [markdown]
+# ## Exercises
+#
+# Say what you expect *before* you run anything; then change the one thing and look.
+#
+# **1. One level more.** Build `unet.unet(32, 1, (32, 64, 128, 256), 2)`. By what factors do parameters and operations grow,
+# against three levels?
+#
+# <details><summary>Answer</summary>
+#
+# Parameters 3.8 times, operations 1.3 times: the new level has twice the channels, so four times the weights in each
+# convolution, but it works on $4 \times 4$ positions only. Coarse levels are where a network gets large at little cost.
+#
+# </details>
+#
+# **2. No patches.** Build our network with `patch=1`. By what factors do operations and parameters grow? And with `patch=4`?
+#
+# <details><summary>Answer</summary>
+#
+# Four times the operations, as there are four times the positions; the parameters stay the same but for the first and the last
+# convolution. `patch=4` is refused: it leaves $7 \times 7$ positions, which cannot be halved for a second level.
+#
+# </details>
+#
+# **3. Attention everywhere.** With `attention=(0, 1)` and without patches, how many numbers has one image's table of weights
+# $w_{ij}$ at $28 \times 28$, and how many at $7 \times 7$?
+#
+# <details><summary>Answer</summary>
+#
+# $784^2 = 614{,}656$ against $49^2 = 2{,}401$: 256 times as many, and as many more operations. That is why attention
+# waits for the coarsest level.
+#
+# </details>
+#
+# **4. In code.** Write `unpatch(patches, p)`: the way back from folded squares, (B, h, w, p·p·C), to images.
+
+
+# %% tags=["solution"]
+def unpatch(patches, p):
+    return rearrange(patches, "b h w (p q c) -> b (h p) (w q) c", p=p, q=p)
+
+
+# %%
+checks.unpatch(unpatch)
+
+# %% [markdown]
+# **5. In code.** Most networks let attention look in several ways at once. Write `multi_head(q, k, v, heads)` for arrays of shape
+# (B, positions, channels): each head takes its own share of the channels, attends with it alone, and the results are put side
+# by side. `layers.attention_weights` may help.
+
+
+# %% tags=["solution"]
+def multi_head(q, k, v, heads):
+    shares = zip(*(np.split(x, heads, axis=-1) for x in (q, k, v)), strict=True)
+    return np.concatenate([layers.attention_weights(q, k) @ v for q, k, v in shares], axis=-1)
+
+
+# %%
+checks.multi_head(multi_head)
+
+# %% [markdown]
+# ## In practice
+#
+# - *The shape*: Ronneberger, Fischer and Brox, "U-Net" (2015), for cells under the microscope. *DDPM* (appendix B) added the time,
+#   attention and group normalisation, and 36 million parameters for 32x32 colour pictures. It adds the time's vector to the
+#   features; scale and shift, "adaptive group normalization", come from Dhariwal and Nichol, "Diffusion Models Beat
+#   GANs" (2021, section 3).
+# - *Sinusoids and attention*: Vaswani et al., "Attention Is All You Need" (2017, sections 3.2 and 3.5). *Non-local means*: Buades, Coll and
+#   Morel (2005).
+# - *Must it be told?* Sun, Jiang, Zhao and He, "Is Noise Conditioning Necessary for Denoising Generative Models?" (2025) leave
+#   the time out, and most models get only a little worse: a large picture tells how noisy it is.
+# - *Other shapes*: transformers on patches (Peebles and Xie, "Scalable Diffusion Models with Transformers", 2023) have
+#   replaced the U-Net in the largest models. Their time enters as here, through scale and shift.
+# - *Speed*: how fast this network trains on your machine, and what its normalisation gains, `make bench` tells.
