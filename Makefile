@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install lessons test lab render lock
+.PHONY: help install lessons test lab render bench lock
 
 PYTHON ?= python3
 # cpu or gpu: which TensorFlow .venv gets; without a word, the one it has.
@@ -35,6 +35,9 @@ lab: $(READY) ## open the lessons in JupyterLab
 
 render: $(READY) ## run the lessons and refresh the committed notebooks and their measured times
 	@.venv/bin/python tools/lessons.py render
+
+bench: $(READY) ## measure the networks' speed (benchmarks/README.md); BENCH="--batch 256" and the like
+	@.venv/bin/python benchmarks/speed.py $(if $(PEER),--peer $(PEER)) $(BENCH)
 
 lock: $(READY) ## resolve the newest allowed versions into the two lock files
 	@.venv/bin/python tools/lock.py

@@ -103,7 +103,7 @@ def make(*words):
 
 def test_make_says_what_it_knows():
     done = make("help")
-    for target in ("lessons", "test", "lab", "render", "lock"):
+    for target in ("lessons", "test", "lab", "render", "bench", "lock"):
         assert f"make {target} " in done.stdout
 
 

@@ -1,0 +1,160 @@
+"""`make bench` on a tiny network: that it works, not how fast."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import peer
+import speed
+import table
+from lessons import ROOT
+from lessons_lib import unet
+from lessons_lib.layers import AdaptiveGroupNorm
+
+NUMBER = r"\d+(?:\.\d+)?"
+TINY = """
+import sys, speed
+import keras
+from keras import Input, Model, layers
+x_t, t = Input((8, 8, 1)), Input((), dtype="int32")
+tiny = lambda: Model([x_t, t], layers.Conv2D(1, 3, padding="same")(x_t))
+speed.main(["--quick", "--batch", "2", "--peer", sys.argv[1]], {"tiny": tiny}, side=64)
+assert keras.config.dtype_policy().name == "float32"  # as it was
+assert (keras.backend.backend() == "tensorflow") == ("tensorflow" in sys.modules)
+"""
+
+
+@pytest.fixture
+def no_peer(tmp_path):
+    """A Python without any package."""
+    return program(tmp_path, f'exec {sys.executable} -S "$@"')
+
+
+@pytest.fixture
+def fake_peer(tmp_path):
+    """A peer that answers half a second to whatever it is asked."""
+    return program(tmp_path, """echo '{"flops": 1000, "versions": "PyTorch 0"}'\nwhile read -r line; do echo 0.5; done""")
+
+
+def program(folder, lines):
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\n{lines}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def rows(said, name):
+    """The cells of the table rows that begin with `name`."""
+    return [[cell.strip() for cell in line.strip("| ").split("|")] for line in said.splitlines() if line.startswith(f"| {name} ")]
+
+
+def check_speeds(rows, precisions=("float32", "bfloat16")):
+    assert [row[1] for row in rows] == list(precisions)
+    for row in rows:
+        numbers = [re.findall(NUMBER, cell) for cell in row[2:]]
+        assert [len(cell) for cell in numbers] == [1, 1, 3, 3, 1, 1, 3, 3]
+        assert all(float(number) > 0 for cell in numbers for number in cell)
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_it_prints_positive_numbers_and_nothing_else(backend, no_peer):
+    if not importlib.util.find_spec(backend):
+        pytest.skip(f"{backend} is not installed")
+    path = os.pathsep.join([str(ROOT / "benchmarks"), str(ROOT)])
+    environment = os.environ | {"KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", TINY, no_peer], capture_output=True, text=True, env=environment)
+    assert done.stderr == ""
+    said = done.stdout
+    assert re.match(rf"\S+, \d+ cores, .+; .+; {backend} \S+, Keras \S+\. Batches of 2, 2 repeats\.\n", said)
+    check_speeds(rows(said, "tiny"))
+    assert [len(re.findall(NUMBER, row[1])) for row in rows(said, "float32") + rows(said, "bfloat16")] == [3, 3]
+    assert [row[:2] for row in rows(said, "tiny, bfloat16")] == [["tiny, bfloat16", "tiny, float32"]]
+    assert said.splitlines()[-1].startswith("Peer: not measured; it needs torch and diffusers")
+    assert str(ROOT) not in said
+
+
+def test_the_peer_takes_its_turns(fake_peer):
+    with peer.running(fake_peer, 2, 64) as (ask, hello):
+        candidates = peer.candidates(ask, hello, "tiny")
+        table.measure(candidates, {"float32": lambda: 0.25}, repeats=2)
+    said = table.speeds(candidates, 2, 64)
+    check_speeds(rows(said, "tiny in diffusers"))
+    assert rows(said, "tiny in diffusers")[0][3:5] == ["0.500", "500 (500..500)"]
+    assert hello["versions"] == "PyTorch 0"
+
+
+def test_a_network_is_compared_with_itself_in_other_layers():
+    names = [("a", "float32"), ("a", "bfloat16"), ("a in b", "float32"), ("c", "float32")]
+    seconds = {"step": [1], "forward": [1]}
+    candidates = [table.Candidate(*name, 1, 1, dict.fromkeys(seconds), seconds) for name in names]
+    said = table.ratios(candidates).splitlines()[2:]
+    assert [line.split("|")[1].strip() for line in said] == ["a, float32", "a, bfloat16"]
+
+
+def test_shares_and_gains_are_those_of_neighbours():
+    """On a machine that halves its speed between two turns they stay what they are."""
+    one, other = (
+        table.Candidate("a", precision, flops=10**6, first=1, calls={"step": None}) for precision in ("bfloat16", "float32")
+    )
+    one.seconds["step"], other.seconds["step"], one.products["step"] = [1, 2], [3, 6], [0.5, 1]
+    assert table.gains(one, other, "step") == [3, 3]
+    work = 3 * 10**6 * 4  # FLOP of a step
+    np.testing.assert_allclose(table.shares(one, "step", batch=4, side=100), [work / 1 / (2 * 100**3 / 0.5)] * 2)
+
+
+def test_a_product_is_measured_on_both_sides():
+    clock = iter(range(1, 100))
+    candidate = table.Candidate("a", "float32", 1, 1, {"step": lambda: next(clock), "forward": lambda: next(clock)})
+    seconds = table.measure([candidate], {"float32": lambda: next(clock)}, repeats=2)
+    assert candidate.seconds == {"step": [2, 8], "forward": [4, 10]}
+    assert candidate.products == {"step": [2, 8], "forward": [4, 10]}
+    assert seconds == {"float32": [6, 12]}
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.01234, "0.0123"), (1.234, "1.23"), (12.34, "12.3"), (123.4, "123"), (1234.4, "1234")]
+)
+def test_numbers_have_three_digits(value, shown):
+    assert table.number(value) == shown
+
+
+@pytest.mark.parametrize("silu", [True, False])
+@pytest.mark.parametrize("steered", [True, False])
+def test_keras_own_layers_do_the_same(silu, steered):
+    rng = np.random.default_rng(0)
+    inputs = [rng.normal(2, 3, size=(2, 4, 4, 16)).astype("float32"), rng.normal(size=(2, 32)).astype("float32")][: 1 + steered]
+    expected, received = (
+        keras.ops.convert_to_numpy(build(silu)(*map(keras.ops.convert_to_tensor, inputs)))
+        for build in (AdaptiveGroupNorm, speed.as_they_come)
+    )
+    np.testing.assert_allclose(received, expected, atol=1e-4)
+
+
+def test_the_network_in_keras_own_layers_is_of_equal_size():
+    folded, unfolded = speed.reference(), speed.unfolded()
+    assert unfolded.count_params() == folded.count_params()
+    assert unet.flops(unfolded) == unet.flops(folded) == 771_489_792
+    assert {type(layer).__name__ for layer in unfolded.layers} >= {"GroupNormalization"}
+    assert not any(isinstance(layer, AdaptiveGroupNorm) for layer in unfolded.layers)
+
+
+def test_the_peers_work_is_counted_by_hooks():
+    torch = pytest.importorskip("torch")
+
+    class Two(torch.nn.Module):
+        config = type("Config", (), {"sample_size": 8})
+
+        def __init__(self):
+            super().__init__()
+            self.halve, self.dense = torch.nn.Conv2d(1, 6, 3, stride=2, padding=1), torch.nn.Linear(4, 5)
+
+        def forward(self, x, t):
+            return self.dense(self.halve(x))
+
+    assert peer.flops(Two()) == 2 * (9 * 6 * 4 * 4) + 2 * (4 * 5 * 6 * 4)
