@@ -41,15 +41,13 @@ def unet(size=28, channels=1, widths=(32, 64, 128), blocks=2, *, attention=None,
     x_t: (B, size, size, channels); t: (B,) int32. Gives the shape of x_t, float32; all zero until it is trained.
 
     `widths`: the channels of each level, which is half the size of the one before. `blocks`: residual blocks of a level, as many
-    on the way down as on the way up. `attention`: the levels with self-attention, 0 being the finest; without a word, the
-    coarsest. `patch`: the side of the squares of pixels that are folded into channels first; patch^2 times fewer positions.
-    Raises ValueError if these are not positive integers, if size cannot be divided by patch and halved between the levels, if
-    a width is no multiple of 8, or if there is no such level.
+    on the way down as on the way up (DDPM's code has one more there). `attention`: the levels with self-attention, 0 being the
+    finest; without a word, the coarsest. `patch`: the side of the squares of pixels that are folded into channels first;
+    patch^2 times fewer positions. Raises ValueError if these are not positive integers, if size cannot be divided by patch
+    and halved between the levels, if a width is no multiple of 8, or if there is no such level.
     """
     _check_positive(size=size, channels=channels)
-    if not widths:
-        raise ValueError(f"widths: expected the channels of each level; received {widths!r}")
-    _check_positive(**{f"widths[{level}]": width for level, width in enumerate(widths)})
+    _check_widths(widths)
     x_t, t = Input((size, size, channels), name="x_t"), Input((), dtype="int32", name="t")
     x = backbone(x_t, time_embedding(t, 4 * widths[0]), widths, blocks, attention=attention, patch=patch)
     return Model([x_t, t], x, name="unet")
@@ -58,12 +56,13 @@ def unet(size=28, channels=1, widths=(32, 64, 128), blocks=2, *, attention=None,
 def backbone(x_t, embedding, widths, blocks=2, *, attention=None, patch=1):
     """`unet` without its inputs: for an embedding of the time to which one of a class or a text may have been added.
 
-    x_t: (B, size, size, channels); embedding: (B, E), float32. Gives the shape of x_t, float32.
+    x_t: (B, size, size, channels); embedding: (B, E), float32. Gives the shape of x_t, float32. Raises ValueError as `unet`.
     """
-    _, size, _, channels = x_t.shape
+    _check_widths(widths)
     levels = range(len(widths))
     attention = levels[-1:] if attention is None else attention
-    _check_sizes(size, widths, blocks, attention, patch)
+    _check_sizes(x_t.shape, levels, blocks, attention, patch)
+    channels = x_t.shape[-1]
 
     def block(x, level):
         x = residual_block(x, embedding, widths[level])
@@ -116,7 +115,7 @@ def residual_block(x, embedding, width):
 
 
 def self_attention(x):
-    """Every position looks at every other, beside a shortcut (Vaswani et al. 2017, eq. 1; one head, as DDPM, appendix B).
+    """Every position looks at every other, beside a shortcut (Vaswani et al. 2017, eq. 1), with one head.
 
     x: (B, height, width, channels). Gives the same shape; its cost grows with the square of height * width.
     """
@@ -139,15 +138,20 @@ def _check_positive(**arguments):
             raise ValueError(f"{argument}: expected a positive integer; received {value!r}")
 
 
-def _check_sizes(size, widths, blocks, attention, patch):
-    """Refuse sizes of a U-Net that do not fit together."""
-    _check_positive(blocks=blocks, patch=patch)
+def _check_widths(widths):
+    if not isinstance(widths, list | tuple) or not widths:
+        raise ValueError(f"widths: expected the channels of each level, as a tuple; received {widths!r}")
+    _check_positive(**{f"widths[{level}]": width for level, width in enumerate(widths)})
     if any(width % GROUPS for width in widths):
         raise ValueError(f"widths: expected multiples of {GROUPS}, the groups of a normalisation; received {widths!r}")
-    step = patch * 2 ** (len(widths) - 1)
-    if size % step:
-        raise ValueError(
-            f"size: expected a multiple of {step} (patches of {patch}, halved {len(widths) - 1} times); received {size}"
-        )
-    if missing := set(attention) - set(range(len(widths))):
-        raise ValueError(f"attention: expected levels in 0..{len(widths) - 1}; received {sorted(missing)}")
+
+
+def _check_sizes(shape, levels, blocks, attention, patch):
+    """Refuse sizes of a U-Net that do not fit together."""
+    _check_positive(blocks=blocks, patch=patch)
+    if isinstance(attention, int) or not set(attention) <= set(levels):
+        raise ValueError(f"attention: expected a tuple of levels in 0..{levels[-1]}; received {attention!r}")
+    step = patch * 2 ** levels[-1]
+    if any(size is None or size % step for size in shape[1:3]):
+        halved = f"patches of {patch}, halved {levels[-1]} times"
+        raise ValueError(f"size: expected a multiple of {step} ({halved}); received {shape[1]} x {shape[2]}")

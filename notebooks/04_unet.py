@@ -15,19 +15,18 @@
 # # 04. Build a network that knows how noisy its input is
 #
 # The network of lesson 01 changed even clean digits: nobody had told it that there was nothing to remove. The perfect
-# denoiser of [lesson 03](03_reparameterization.ipynb) is asked with a time, $\hat\epsilon(x_t, t)$, and never makes that mistake. This
-# lesson builds the network that will learn to answer like it: a U-Net, the same shape that DDPM used, made of parts that
-# you will have held in your hand one by one.
-
+# denoiser of [lesson 03](03_reparameterization.ipynb) is asked with a time, answers with a guess at the noise,
+# $\hat\epsilon(x_t, t)$, and never makes that mistake. This lesson builds the network that will learn to answer like
+# it: a U-Net, the same shape that DDPM used, made of parts that you will have held in your hand one by one.
 # %% [markdown]
 # **You will**
 #
 # - **turn** the time into a vector that a network can read;
 # - **assemble** a U-Net from its blocks: normalisation, residual block, attention, patches;
-# - **test** it, before any training, the way practitioners do.
+# - **test** it, before the real training, the way practitioners do.
 #
 # **You need** lesson 03: $x_t$, $\bar\alpha_t$ and the perfect denoiser. To run, it
-# takes <!-- measured -->about 1 minute<!-- /measured -->.
+# takes <!-- measured -->about 2 minutes on two CPU cores and 1.6 GB of memory<!-- /measured -->.
 
 # %%
 try:
@@ -50,7 +49,7 @@ from lessons_lib.profile import choose
 SEED = 0
 T = 1000
 BATCH = 64
-STEPS = choose(smoke=30, cpu=150, gpu=300)  # on one and the same batch
+STEPS = choose(smoke=30, cpu=250, gpu=300)  # on one and the same batch
 
 keras.utils.set_random_seed(SEED)
 rng = np.random.default_rng(SEED)
@@ -68,40 +67,39 @@ digits = digits.numpy()
 # %% [markdown]
 # ## One picture, four questions
 #
-# Take a hundred noisy digits, and ask the perfect denoiser what is behind them, four times. The pictures stay the same; only
-# the $t$ that we tell it changes. (Its world: 1,000 other digits, each with some room around it, so that it can answer with
-# something in between.)
-
+# Take forty noisy digits, and ask the perfect denoiser what is behind them, four times. The pictures stay the same;
+# only the $t$ that we tell it changes. (Its world: 1,000 other digits, each with some room around it, so that it can
+# answer with something in between. The room looks like noise itself, so some noise stays even when it is told the
+# truth.)
 # %%
 asked = np.array([1, 100, 400, 900])
 world = oracle.mixture(linear, digits[:1000], [0.1] * 1000, [0.001] * 1000)
-x_0 = digits[1900:]
+x_0 = digits[1900:1940]
 x_t = np.asarray(diffusion.add_noise(x_0, normal(*x_0.shape), linear.alpha_bar[100]))
 answers = [np.asarray(world.denoise(x_t, np.full(len(x_t), t))) for t in asked]
 
-plots.show_filmstrip(
-    [x[8:16] for x in (x_t, *answers)],
-    "Eight noisy digits, and the perfect denoiser's answers: told t = 1 it leaves the noise, told 100 it removes most of it, "
-    "told 400 it gives other digits of a like shape, told 900 much the same blot for all.",
-    row_labels=["x_t, t=100", *(f"told t={t}" for t in asked)],
-)
-
-# %%
 errors = [np.square(answer - x_0).mean() for answer in answers]
 for t, error in zip(asked, errors, strict=True):
     print(f"told t={t}: squared error {error:.3f}")
 assert np.argmin(errors) == 1  # the truth serves best
+plots.show_filmstrip(
+    [x[8:16] for x in (x_t, *answers)],
+    "Eight noisy digits, and the perfect denoiser's answers: told t = 1 it leaves the noise, told 100 it halves it and "
+    "at times blends in another digit, told 400 it gives clean pictures, often of other digits of a like shape, told 900 "
+    "much the same blot for all.",
+    row_labels=["x_t, t=100", *(f"told t={t}" for t in asked)],
+)
 
 # %% [markdown]
-# Told too little, it leaves the noise in the picture. Told too much, it throws away what could be seen, and answers with
-# what is common to many digits. That is what lesson 01's network did to clean images: it had to find a middle way
-# for all amounts of noise.
+# Told too little, it leaves the noise in the picture. Told too much, it throws away what could be seen, and answers
+# with what is common to many digits. Lesson 01's network, told nothing, had to find a middle way for all amounts of
+# noise, and did a little of both.
 #
 # How much is lost by not knowing $t$? Make the world so small that we can compute it: a single number, $-1$ or $1$.
 
 # %%
 coin = oracle.points(linear, [[-1.0], [1.0]])
-x, times = np.linspace(-3, 3, 241, dtype=np.float32)[:, None], np.arange(5, T + 1, 5)
+x, times = np.linspace(-5, 5, 401, dtype=np.float32)[:, None], np.arange(5, T + 1, 5)
 at_each_t = np.stack([coin.predict_noise(x, np.full(len(x), t))[:, 0] for t in times])
 density = np.exp([coin.log_likelihood(x, np.full(len(x), t)) for t in times])
 blind = np.average(at_each_t, axis=0, weights=density)  # each t as likely as x makes it
@@ -110,19 +108,18 @@ figure, axes = plt.subplots(figsize=(7, 3))
 for t, color in ((100, plots.BLUE), (300, plots.GREEN), (900, plots.GREY)):
     axes.plot(x, at_each_t[t // 5 - 1], color=color, label=f"told t={t}")
 axes.plot(x, blind, color=plots.ORANGE, linestyle="--", linewidth=2, label="not told")
-axes.set(xlabel="x_t", ylabel="noise in it", ylim=(-3.5, 3.5))
+axes.set(xlabel="x_t", ylabel="best guess at the noise", xlim=(-3, 3), ylim=(-3.5, 3.5))
 axes.legend()
 plots.show(
     figure,
-    "The noise that is most likely in x_t, as a curve for each of three times and one for an unknown time. They differ by "
+    "The best guess at the noise in x_t, as a curve for each of three times and one for an unknown time. They differ by "
     "more than 2 in places: at t = 100 the curve is a saw tooth, at t = 900 nearly a straight line.",
 )
 
 # %% [markdown]
-# One $x_t$, and quite different noise in it, depending on $t$. What the best blind answer costs, as the average squared
-# error of the noise over all times, comes from the same arrays: the spread of the true noise that even the informed
-# answer leaves, plus the squared distance from it to the blind one.
-
+# One $x_t$, and quite different answers, depending on $t$. What is lost, as the average squared error over all times,
+# comes from the same arrays. The informed answer has an error of its own, as the noise cannot be known exactly; the
+# blind one has this error and, on top, the squared distance between the two answers.
 # %%
 weight = density / density.sum(axis=1, keepdims=True)  # of each x, at each t
 excess = (weight * (blind - at_each_t) ** 2).sum(axis=1).mean()
@@ -137,14 +134,14 @@ assert excess > 0.05
 #
 # ## The time as a vector
 #
-# How should $t$ enter? As one number between 0 and 1, two neighbours would differ by a thousandth, and the first layers would
-# have to blow that up. The trick comes from language models, which must say where in a sentence a word stands: **a row of
-# clocks**, fast ones and slow ones. A clock that turns by $\omega$ per step shows
+# How should $t$ enter? As one number between 0 and 1, two neighbours would differ by a thousandth, and the first layers
+# would have to blow that up. The trick comes from language models, which must say where in a sentence a word stands:
+# **a row of clocks**, fast ones and slow ones. A clock that turns by $\omega$ per step shows
 #
 # $$\big(\sin \omega t,\ \cos \omega t\big), \qquad \omega = 1,\ \dots,\ \tfrac{1}{10000},$$
 #
-# with $\omega$ falling by the same factor from each clock to the next. The fast ones tell neighbours apart, the slow ones
-# early from late.
+# with $\omega$ falling by the same factor from each clock to the next. The fast ones tell neighbours apart, the slow
+# ones early from late.
 
 
 # %%
@@ -167,18 +164,20 @@ curve.set(xlabel="t", ylabel="distance")
 curve.legend()
 plots.show(
     figure,
-    "Left: the vectors of all times as a coloured map; the first sines flicker from step to step, the last components change "
-    "slowly. Right: distances from the vectors of t = 100 and t = 500, sharp dips to zero at these times.",
+    "Left: the vectors of all times as a coloured map, sines above and cosines below; in each half the first flicker from step "
+    "to step and the last hardly change. Right: distances from the vectors of t = 100 and t = 500, sharp dips to zero at these times.",
 )
 
 # %% [markdown]
-# Each time is close to its neighbours and far from the rest, and neighbours are equally far apart everywhere. That needs digits,
-# though. Numbers of 16 bits make networks faster, but `bfloat16` keeps only eight bits of a number: fine for a weight, ruin
-# for a $t$ of 999. So time enters as an integer and becomes a vector in `float32`, whatever the rest computes in.
+# Each time is close to its neighbours and far from the rest, and neighbours are equally far apart everywhere. (The
+# slowest clocks hardly move in 1,000 steps: the 10,000 was chosen for text.) Telling neighbours apart
+# needs precision, though. Numbers of
+# 16 bits make networks faster on many machines, but `bfloat16` keeps only eight significant bits: fine for a weight,
+# ruin for a $t$ of 999, which becomes 1000. So time enters as an integer and becomes a vector in `float32`, whatever
+# the rest computes in.
 #
-# **Earned.** `layers.SinusoidalEmbedding` does this; `unet.time_embedding` adds two small dense layers, which make of the
-# clocks what the blocks need.
-
+# **Earned.** `layers.SinusoidalEmbedding` does this; `unet.time_embedding` adds two small dense layers, which make of
+# the clocks what the blocks need.
 # %%
 np.testing.assert_allclose(layers.SinusoidalEmbedding(64)(times), vectors, atol=1e-4)
 
@@ -193,15 +192,21 @@ assert distinct < 0.6 * T
 # %% [markdown]
 # ## A normalisation that listens to the clock
 #
-# Deep networks train well when the numbers inside keep a size near 1. **Group normalisation** sees to that for each image on
-# its own: it takes a few channels together, a *group*, and makes their mean 0 and their variance 1. Then two numbers per channel, **scale** $\gamma$ and **shift** $\beta$
-# (no kin of the schedule's), give the network back the freedom to choose. Here is the door for the time: let a dense layer *compute*
-# $\gamma$ and $\beta$ from the time's vector, and every block can behave differently at each $t$.
+# Deep networks train well when the numbers inside keep a size near 1. Inside a network, an image has many numbers at
+# each position, its **channels**: one for each filter of the convolution before. **Group normalisation** takes a few
+# channels together, a *group*, and makes their mean over all positions 0 and their variance 1, for each image on its
+# own. Then two numbers per channel, **scale** $\gamma$ and **shift** $\beta$ (no kin of the schedule's), give the
+# network back the freedom to choose. Here is the door for the time: let a dense layer *compute* $\gamma$ and $\beta$
+# from the time's vector, and every block can behave differently at each $t$.
 #
 # $$y = \mathrm{SiLU}\big((1 + \gamma_t)\,\tfrac{x - \mu}{\sigma} + \beta_t\big), \qquad \mathrm{SiLU}(h) = \frac{h}{1 + e^{-h}}$$
 #
-# - $\mu$, $\sigma$: mean and standard deviation of one group in one image;
+# - $\mu$, $\sigma$: mean and standard deviation of one group in one image, over all its positions (the code adds 1e-5
+#   under the root, against division by 0);
 # - $1 + \gamma_t$: so that a dense layer that answers 0 changes nothing.
+#
+# (`rearrange` of einops says by name what goes where: `"b h w (g c) -> b g (h w c)"` splits the channels into g groups
+# and puts all numbers of a group in one row.)
 
 
 # %%
@@ -215,27 +220,27 @@ def normalise(x, gamma, beta, groups=8):
 
 
 x, gamma, beta = 3 + 2 * normal(2, 14, 14, 32), normal(2, 32), normal(2, 32)
-slow = normalise(x, gamma, beta)
 
 # %% [markdown]
-# Written like this, the image is read and written some ten times, which on a processor takes as long as a convolution. But $\mu$
-# and $\sigma$ are just numbers. Multiply out, and for each image and channel there remain *one* slope and *one* offset:
+# Written like this, the image is read and written some ten times, which on a CPU can take as long as a convolution. But
+# $\mu$ and $\sigma$ are just numbers. Multiply out, and for each image and channel there remain *one* slope and *one*
+# offset:
 #
 # $$(1 + \gamma)\,\frac{x - \mu}{\sigma} + \beta = a\,x + b, \qquad a = \frac{1 + \gamma}{\sigma}, \qquad b = \beta - a\,\mu .$$
 #
-# $\mu$ and $\sigma$ need only the averages of $x$ and $x^2$ per channel, as $\sigma^2 = \overline{x^2} - \mu^2$. **Earned.** So works
-# `layers.AdaptiveGroupNorm`; its gradient is written by hand with the same care.
-
+# $\mu$ and $\sigma$ need only the averages of $x$ and $x^2$ per channel, as $\sigma^2 = \overline{x^2} - \mu^2$.
+# **Earned.** This is how `layers.AdaptiveGroupNorm` works; its gradient is written by hand with the same care.
 # %%
 fast = layers.AdaptiveGroupNorm()(x, np.concatenate([gamma, beta], axis=1))
-np.testing.assert_allclose(fast, slow, atol=1e-4)
+np.testing.assert_allclose(fast, normalise(x, gamma, beta), atol=1e-4)
 
 # %% [markdown]
 # ## A residual block
 #
 # The workhorse: two convolutions, each with a normalisation before it, and a **shortcut** past both. The block
 # has to learn only what to *change*, and the gradient has a straight way back. The time enters through the second
-# normalisation. Loose, with a symbolic 14x14 input of 32 channels and a vector of 64 numbers for the time:
+# normalisation. Here it is in loose parts, for inputs of 14x14 positions and 32 channels and a time vector of 64
+# numbers (`keras.Input` stands for data that come later):
 
 # %%
 x = features = keras.Input((14, 14, 32))
@@ -254,7 +259,11 @@ for layer in loose.layers:
     print(f"{kind:20}{shape:22}{layer.count_params():7,} parameters")
 
 # %% [markdown]
-# Nearly all parameters sit in the $3 \times 3$ convolutions: $9 \cdot 64 \cdot 64$ in the second one. **Earned.** The same, as a function:
+# Five of six parameters sit in the $3 \times 3$ convolutions: $9 \cdot 64 \cdot 64$ in the second one. The first
+# normalisation is told no time, and learns one $\gamma$ and one $\beta$ per channel (64 numbers); the second has none
+# of its own: the dense layer computes them. The convolutions have no bias, since the shift does its work.
+#
+# **Earned.** The same, as a function:
 
 # %%
 block = keras.Model([features, embedding], unet.residual_block(features, embedding, 64))
@@ -267,16 +276,17 @@ np.testing.assert_allclose(block(inputs), loose(inputs), atol=1e-4)
 # %% [markdown]
 # ## Attention: look where it is alike
 #
-# A convolution sees its neighbours only. To close a loop on one side of a zero, it helps to see the other side.
-# **Attention** lets every position look at every other. Each sends out a *query* $q$, and holds a *key* $k$ and a *value* $v$
-# (three vectors that dense layers make from its channels), and takes the average of all values, weighted by how well
-# its query fits their keys:
+# In a convolution, a position sees its neighbours only. To close a loop on one side of a zero, it helps to see the
+# other side. **Attention** lets every position look at every other. Each sends out a *query* $q$, and holds a *key* $k$
+# and a *value* $v$ (three vectors that dense layers make from its channels), and takes the average of all values,
+# weighted by how well its query fits their keys:
 #
 # $$w_{ij} = \operatorname*{softmax}_j \frac{q_i \cdot k_j}{\sqrt{c}}, \qquad y_i = \sum_j w_{ij}\, v_j \qquad (c \text{ channels})$$
 #
-# What is that good for? Try it without any training: let queries, keys and values be the raw pixels of a noisy digit, in
-# squares of $5 \times 5$. (To compare raw pixels, their squared distance is the better measure of fit; dense layers
-# can learn to make products do the same.)
+# What is that good for? Try it without any training: let queries and keys be the raw pixels of a noisy digit, in squares
+# of $5 \times 5$, and each value the pixel in the middle of its square. (Raw squares differ in length, so their squared
+# distance is the better measure of fit. For vectors of one length it says the same as the product:
+# $|q - k|^2 = |q|^2 + |k|^2 - 2\, q \cdot k$.)
 
 
 # %%
@@ -286,16 +296,18 @@ def softmax(scores):
 
 
 noisy, clean = x_t[14, ..., 0], x_0[14, ..., 0]
+ink = np.argwhere(clean > 0.8)[-1]
 windows = np.lib.stride_tricks.sliding_window_view(np.pad(noisy, 2, mode="edge"), (5, 5))
 squares = windows.reshape(784, 25)
 distances = np.square(squares[:, None] - squares).mean(axis=-1)
-weights = softmax(-6 * distances)
+weights = softmax(-6 * distances)  # 6: how choosy
 attended = (weights @ noisy.ravel()).reshape(28, 28)
 
 figure, axes = plt.subplots(1, 4, figsize=(9, 2.4), layout="constrained")
 axes[0].imshow(noisy, cmap="gray_r")
-for axis, (row, column) in zip(axes[1:3], [(18, 22), (5, 5)], strict=True):
-    axis.imshow(np.sqrt(weights[28 * row + column].reshape(28, 28)), cmap="Oranges")
+for axis, (row, column) in zip(axes[1:3], [ink, (1, 1)], strict=True):
+    looks = weights[28 * row + column].reshape(28, 28)
+    axis.imshow(np.sqrt(looks), cmap="Oranges")  # the root shows small ones too
     axis.plot(column, row, "o", color=plots.BLUE)
 axes[3].imshow(attended, cmap="gray_r")
 titles = ["input", "weights of one query", "of another", "output"]
@@ -304,18 +316,19 @@ for axis, title in zip(axes, titles, strict=True):
     axis.axis("off")
 plots.show(
     figure,
-    "A noisy digit; where a query on a stroke looks: along this stroke and others like it; where a query on the paper looks: "
-    "all over the paper; and the output, the same digit with much less noise.",
+    "A noisy digit; where a query on a stroke looks: along this stroke; where a query on the paper looks: "
+    "all over the paper, away from the ink; and the output, the same digit with much less noise, its loop paler.",
 )
 
 # %% [markdown]
-# A query on the ink looks along its own stroke, and at others of the same direction; one on the paper looks all over the
-# paper. Averaging over what is alike removes noise and keeps edges: this very computation was once the best
-# denoiser there was, under the name of *non-local means*. In a network, queries and keys are learned, and so is what counts as alike.
-# The price: every position is compared with every other, so attention comes where there are few, in the coarsest level.
+# A query on the ink looks along its own stroke; one on the
+# paper looks all over the paper. Averaging over what is alike removes noise and keeps most edges (rare strokes turn
+# paler). Under the name of *non-local means*, this was for a while among the best denoisers there were. In a network,
+# queries and keys are learned, and so is what counts as alike. The price: every position is compared with every other,
+# so attention comes where there are few, in the coarsest level.
 #
-# **Earned.** `layers.attention_weights` is the formula above, and `unet.self_attention` the whole block, shortcut included.
-
+# **Earned.** `layers.attention_weights` is the left formula above, and `unet.self_attention` the whole block: a
+# normalisation, the dense layers, the attention, a shortcut.
 # %%
 before, after = np.square(noisy - clean).mean(), np.square(attended - clean).mean()
 print(f"squared error before attention {before:.3f}, after {after:.3f}")
@@ -328,32 +341,33 @@ np.testing.assert_allclose(layers.attention_weights(q, k), expected, atol=1e-5)
 # %% [markdown]
 # ## The whole network
 #
-# One trick more. A network on $28 \times 28$ pixels spends most of its time on the finest level, with little to show for it. Folding
+# One more trick. At $28 \times 28$ positions every layer is dear, and neighbouring pixels say much the same. Folding
 # each square of $2 \times 2$ pixels into four channels leaves a quarter of the positions, and loses nothing:
-
+#
+# $$28 \times 28 \times 1 \;\to\; 14 \times 14 \times 4$$
+#
+# Now all parts are on the table. On the way down, residual blocks look for features at each level, and a convolution
+# that takes every second position halves the image. At the bottom, attention compares everything with everything. On
+# the way up, the image is doubled again (each position repeated), and each block is given the features of its mirror
+# image from the way down, put beside its own as further channels (lesson 01 added them): the **skips**, through which
+# the fine detail travels. The time's vector goes into every residual block.
+#
+# `widths` are the channels of each level, `blocks` the residual blocks of a level, each way. In the picture a bar is as
+# high as its image and as wide as its channels, whose number stands below.
 # %%
 folded = rearrange(digits[:8], "b (h p) (w q) c -> b h w (p q c)", p=2, q=2)
 unfolded = rearrange(folded, "b h w (p q c) -> b (h p) (w q) c", p=2, q=2)
 np.testing.assert_array_equal(unfolded, digits[:8])
-print(digits[:8].shape, "->", folded.shape)
 
-# %% [markdown]
-# Now all parts are on the table. On the way down, residual blocks look for features at each level, and a convolution that
-# takes every second position halves the image. At the bottom, attention compares everything with everything. On the way up, the image
-# is doubled again (each position repeated), and each block is given the features of its mirror image from the way down,
-# put beside its own: the **skips**, through which the fine detail travels.
-
-# %%
 network = unet.unet(28, 1, widths=(48, 96), blocks=1, patch=2)
 plots.plot_unet(
     network,
-    "The network as a letter U: from 28 by 28 pixels with 1 channel folded into 14 by 14 with 4, down to 7 by 7 with 96 channels "
-    "and attention, up again to 1 channel; lines lead from blocks on the left to blocks on the right.",
+    "The network as a letter U: 28 by 28 pixels, folded to 14 by 14, down to 7 by 7 with attention, and up again; with skips.",
 )
 
 # %% [markdown]
-# Sizes add up quickly. Here are three networks: ours for digits; one for 32x32 pixels as papers use it for small experiments;
-# one for colour pictures. An operation is a multiplication or an addition in a convolution or dense layer.
+# Sizes add up quickly. Here are three networks: ours for digits; one for 32x32 pixels, without patches; one for
+# colour pictures. An operation is a multiplication or an addition in a convolution or dense layer.
 
 # %%
 sizes = {
@@ -388,6 +402,11 @@ def influence(model):
 levels = {"one level": (32,), "two levels": (32, 64), "three levels": (32, 64, 128)}
 networks = [unet.unet(28, 1, widths, blocks=1, attention=()) for widths in levels.values()]
 maps = [influence(model) for model in networks]
+reach = [(seen > 0.1 * seen.max()).mean() for seen in maps]
+for title, share in zip(levels, reach, strict=True):
+    print(f"{title}: {share:.0%} of the image has a tenth of the largest influence, or more")
+assert reach[0] < reach[1] < reach[2]
+
 figure, axes = plt.subplots(1, 3, figsize=(8, 2.8), layout="constrained")
 for axis, seen, title in zip(axes, maps, levels, strict=True):
     shown = axis.imshow(seen / seen.max(), norm="log", vmin=3e-3, vmax=1, cmap="Oranges")
@@ -395,28 +414,23 @@ for axis, seen, title in zip(axes, maps, levels, strict=True):
 figure.colorbar(shown, ax=axes, label="influence")
 plots.show(
     figure,
-    "Three maps of influence on the pixel in the middle: a small dark square for one level, a larger one for two, nearly all "
-    "of the image for three.",
+    "Three maps of influence on the pixel in the middle: a small dark spot for one level, a larger one for two, most of "
+    "the image for three.",
 )
 
-# %%
-reach = [(seen > 0.1 * seen.max()).mean() for seen in maps]
-for title, share in zip(levels, reach, strict=True):
-    print(f"{title}: {share:.0%} of the image has a tenth of the largest influence, or more")
-assert reach[0] < reach[1] < reach[2]
-
 # %% [markdown]
-# Each level sees twice as far as the one above it, so a few levels take in the whole digit: the reason for the shape of the
-# U. (The rest of the first picture is not white: the group normalisation's means and variances look at all of the image,
-# though only in bulk.)
+# A step on one level is two steps on the level above, so the same small convolution reaches twice as far, and a few
+# levels take in the whole digit: the reason for the shape of the U. (More levels also mean more convolutions, which
+# helps a little. These three have no patches and no attention, which would see everything at once.) (The rest of the
+# first picture is not white: the group normalisation's means and variances look at all of the image, though only in
+# bulk.)
 #
 # ## Is it sound?
 #
 # Training takes minutes to days, and a network with a mistake in it often learns all the same, only worse. So
-# practitioners ask a new network a few questions first. **What does it say before training?** The last convolution starts at
-# zero, so the answer is 0 for any input. With fresh noise as the target, the squared error is then the variance of the noise, 1. A first loss of
-# 1.3 or 40 would point to a mistake.
-
+# practitioners ask a new network a few questions first. **What does it say before training?** The last convolution
+# starts at zero, so the answer is 0 for any input. With fresh noise as the target, the squared error is then the
+# variance of the noise, 1. A first loss of 1.3 or 40 would point to a mistake.
 # %%
 x_0 = digits[:BATCH]
 t = rng.integers(1, T + 1, BATCH, dtype=np.int32)
@@ -429,9 +443,10 @@ print(f"loss before training: {np.square(noise - answer).mean():.3f}")
 assert abs(np.square(noise).mean() - 1) < 4 * np.sqrt(2 / noise.size)  # four standard errors
 
 # %% [markdown]
-# **Can it learn one batch by heart?** The same images, times and noise in every step: a network that is wired correctly drives the
-# loss far down. One whose time is mixed up, or whose skips are crossed, stays behind. (The first step takes seconds, as Keras
-# translates the network into a graph. Lesson 05 explains the rest.)
+# **Can it learn one batch by heart?** The same images, times and noise in every step: a network that is
+# wired correctly drives the loss far down. If even this fails there is a mistake, found in a minute; if it succeeds,
+# finer faults may remain, such as a time that is ignored. (The first step takes seconds, as Keras translates the network
+# into a graph. Lesson 05 explains how training works.)
 
 # %%
 network.compile(keras.optimizers.Adam(2e-3), "mse")
@@ -439,6 +454,7 @@ network.optimizer.build(network.trainable_variables)
 losses = []
 for _ in plots.progress(range(STEPS), STEPS, "by heart", lambda: f"loss {losses[-1]:.3f}"):
     losses.append(float(network.train_on_batch([x_t, t], noise)))
+assert losses[-1] < choose(smoke=0.9, cpu=0.1, gpu=0.1) * losses[0]
 
 # %%
 x_0_pred = diffusion.to_x_0(x_t, network.predict_on_batch([x_t, t]), linear.at(t, like=x_t))
@@ -446,18 +462,19 @@ shown = np.argsort(t)[4::8]
 plots.show_filmstrip(
     [x_0[shown], x_t[shown], np.asarray(x_0_pred)[shown]],
     "Eight digits of the batch, from little noise to nearly nothing else; below, what is left when the network's noise is "
-    "taken away: digits that match the originals, at high noise with some grain.",
+    "taken away: digits that match the originals, with some grain at the highest noise.",
     row_labels=["x_0", "x_t", "from the noise"],
     column_labels=[f"t={t[i]}" for i in shown],
 )
 
 # %% [markdown]
-# **Does every weight take part?** A weight without a gradient is not connected to anything. And **does it listen to the time?** The same picture at a
-# wrong time must get another answer.
-
+# It finds digits in what looks like pure noise because it knows this noise by heart. Near $t = 1000$ even that is not
+# quite enough: dividing by $\sqrt{\bar\alpha_t}$ magnifies the little error that is left (lesson 03).
+#
+# **Does every weight take part?** A weight without a gradient is not connected to anything. (We ask after the steps
+# above. Before the first one nearly all would be silent: a last layer of zeros lets no gradient through.) And **does it
+# listen to the time?** The same picture at a wrong time must get another answer.
 # %%
-assert losses[-1] < choose(smoke=0.9, cpu=0.1, gpu=0.1)
-
 with tf.GradientTape() as tape:
     error = tf.reduce_mean(tf.square(network([tf.constant(x_t), tf.constant(t)]) - noise))
 gradients = tape.gradient(error, network.trainable_variables)
@@ -472,45 +489,51 @@ print(f"told t = 900 or t = 100, it gives answers that differ by {difference:.2f
 assert difference > 0.05
 
 # %% [markdown]
-# It is sound. What it has learned is one batch, and nothing about digits; that is lesson 05's business.
+# It passes. What it has learned is one batch, and little about digits; that is lesson 05's business.
 #
 # ## Recap
 #
-# - You **turned** the time into a row of clocks, in which no two times look alike, and learned why it must not be rounded.
+# - You **turned** the time into a row of clocks, in which no two times are the same, and learned why it must not be
+#   rounded.
 # - You **assembled** a U-Net: a normalisation that the time steers, residual blocks, attention, patches, skips.
-# - You **tested** it before training: silent at the start, able to learn by heart, every weight alive, awake to the time.
-
+# - You **tested** it before the real training: silent at the start, able to learn by heart, every weight alive, awake
+#   to the time.
 # %% [markdown]
 # ## Exercises
 #
 # Say what you expect *before* you run anything; then change the one thing and look.
 #
-# **1. One level more.** Build `unet.unet(32, 1, (32, 64, 128, 256), 2)`. By what factors do parameters and operations grow,
-# against three levels?
+# **1. One level more.** Build `unet.unet(32, 1, (32, 64, 128, 256), 2)`. By what factors do parameters and operations
+# grow, against three levels?
 #
 # <details><summary>Answer</summary>
 #
 # Parameters 3.8 times, operations 1.3 times: the new level has twice the channels, so four times the weights in each
-# convolution, but it works on $4 \times 4$ positions only. Coarse levels are where a network gets large at little cost.
+# convolution, but a quarter of the positions. It costs about as much as the level above it, and holds most of the
+# weights.
 #
 # </details>
 #
-# **2. No patches.** Build our network with `patch=1`. By what factors do operations and parameters grow? And with `patch=4`?
+# **2. No patches.** Build our network with `patch=1`. By what factors do operations and parameters grow? What happens
+# with `patch=4`?
 #
 # <details><summary>Answer</summary>
 #
-# Four times the operations, as there are four times the positions; the parameters stay the same but for the first and the last
-# convolution. `patch=4` is refused: it leaves $7 \times 7$ positions, which cannot be halved for a second level.
+# Four times the operations, as there are four times the positions; the parameters stay the same but for the first and
+# the last convolution. `patch=4` is refused: it leaves $7 \times 7$ positions, which cannot be halved for a second
+# level.
 #
 # </details>
 #
-# **3. Attention everywhere.** With `attention=(0, 1)` and without patches, how many numbers has one image's table of weights
-# $w_{ij}$ at $28 \times 28$, and how many at $7 \times 7$?
+# **3. Attention everywhere.** Our network compares the $7 \times 7$ positions of its coarsest level. Without patches
+# and with `attention=(0, 1)` it would do so at $28 \times 28$ and $14 \times 14$. How many numbers has one image's
+# table of weights $w_{ij}$ at each of the three sizes?
 #
 # <details><summary>Answer</summary>
 #
-# $784^2 = 614{,}656$ against $49^2 = 2{,}401$: 256 times as many, and as many more operations. That is why attention
-# waits for the coarsest level.
+# $49^2 = 2{,}401$, $196^2 = 38{,}416$ and $784^2 = 614{,}656$: twice the side, sixteen times the table, and sixteen
+# times the work for each channel. That is why attention waits for the coarsest level. (`unet.flops` counts only
+# convolutions and dense layers, so you do not see it there.)
 #
 # </details>
 #
@@ -526,9 +549,9 @@ def unpatch(patches, p):
 checks.unpatch(unpatch)
 
 # %% [markdown]
-# **5. In code.** Most networks let attention look in several ways at once. Write `multi_head(q, k, v, heads)` for arrays of shape
-# (B, positions, channels): each head takes its own share of the channels, attends with it alone, and the results are put side
-# by side. `layers.attention_weights` may help.
+# **5. In code.** Most networks let attention look in several ways at once. Write `multi_head(q, k, v, heads)` for
+# arrays of shape (B, positions, channels): each head takes its own share of the channels, attends with it alone, and
+# the results are put side by side. `layers.attention_weights` may help.
 
 
 # %% tags=["solution"]
@@ -543,14 +566,15 @@ checks.multi_head(multi_head)
 # %% [markdown]
 # ## In practice
 #
-# - *The shape*: Ronneberger, Fischer and Brox, "U-Net" (2015), for cells under the microscope. *DDPM* (appendix B) added the time,
-#   attention and group normalisation, and 36 million parameters for 32x32 colour pictures. It adds the time's vector to the
-#   features; scale and shift, "adaptive group normalization", come from Dhariwal and Nichol, "Diffusion Models Beat
-#   GANs" (2021, section 3).
-# - *Sinusoids and attention*: Vaswani et al., "Attention Is All You Need" (2017, sections 3.2 and 3.5). *Non-local means*: Buades, Coll and
-#   Morel (2005).
-# - *Must it be told?* Sun, Jiang, Zhao and He, "Is Noise Conditioning Necessary for Denoising Generative Models?" (2025) leave
-#   the time out, and most models get only a little worse: a large picture tells how noisy it is.
+# - *The shape*: Ronneberger, Fischer and Brox, "U-Net" (2015), for cells under the microscope. *DDPM* (appendix B)
+#   added the time, attention and group normalisation, and 36 million parameters for 32x32 colour pictures. It adds the
+#   time's vector to the features, and attends at $16 \times 16$. Scale and shift in its place, "adaptive group
+#   normalization", are compared with it by Dhariwal and Nichol, "Diffusion Models Beat GANs" (2021, section 3). *Group
+#   normalisation*: Wu and He (2018). *Residual blocks*: He et al. (2015).
+# - *Sinusoids and attention*: Vaswani et al., "Attention Is All You Need" (2017, sections 3.2 and 3.5). *Non-local
+#   means*: Buades, Coll and Morel (2005).
+# - *Must it be told?* Sun, Jiang, Zhao and He, "Is Noise Conditioning Necessary for Denoising Generative Models?"
+#   (2025) leave the time out, and most models get only a little worse: a large picture tells how noisy it is.
 # - *Other shapes*: transformers on patches (Peebles and Xie, "Scalable Diffusion Models with Transformers", 2023) have
 #   replaced the U-Net in the largest models. Their time enters as here, through scale and shift.
 # - *Speed*: how fast this network trains on your machine, and what its normalisation gains, `make bench` tells.

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = ["test_schedule.py", "test_diffusion.py", "test_oracle.py", "test_layers.py", "test_unet.py"]
+FILES = ["test_schedule.py", "test_diffusion.py", "test_oracle.py", "test_layers.py"]
+FILES += [
+    f"test_unet.py::{test}" for test in ("test_unet_equals_a_second_implementation", "test_every_weight_receives_a_gradient")
+]
 RUN = """
 import sys, pytest
 

@@ -128,7 +128,8 @@ def tell(lesson, measured):
         cell.source, cell.id = fresh.source, fresh.id
     write(NOTEBOOKS / f"{lesson}.ipynb", nbformat.writes(notebook) + "\n")
     for film in (BUILD / "output").glob("*.gif"):  # the README shows some
-        shutil.copy(film, ROOT / "docs")
+        if film.name in source.read_text():  # and is this lesson's, not one from another day
+            shutil.copy(film, ROOT / "docs")
 
     text = readme.read_text()
     old = re.compile(rf"^\| \[.*\(notebooks/{lesson}\.ipynb\).*$", re.M)
