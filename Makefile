@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install lessons test lab render bench lock
+.PHONY: help install lessons test lab render bench weights lock
 
 PYTHON ?= python3
 # cpu or gpu: which TensorFlow .venv gets; without a word, the one it has.
@@ -38,6 +38,9 @@ render: $(READY) ## run the lessons and refresh the committed notebooks and thei
 
 bench: $(READY) ## measure the networks' speed (benchmarks/README.md); BENCH="--batch 256" and the like
 	@.venv/bin/python benchmarks/speed.py $(if $(PEER),--peer $(PEER)) $(BENCH)
+
+weights: $(READY) ## train packaged weights anew: WEIGHTS=classifier
+	@.venv/bin/python tools/weights.py $(WEIGHTS)
 
 lock: $(READY) ## resolve the newest allowed versions into the two lock files
 	@.venv/bin/python tools/lock.py

@@ -14,7 +14,10 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError  # TFDS brings the version that it can use
 
-from lessons_lib import glyphs  # noqa: F401  (importing it registers the name with TFDS)
+from lessons_lib import (
+    diffusion,
+    glyphs,  # noqa: F401  (importing it registers the name with TFDS)
+)
 
 IN_MEMORY = 2**30  # bytes of decoded pixels up to which a data set is kept in memory
 
@@ -129,6 +132,41 @@ def digits():
 def load_digits(split="train", batch_size=128, *, seed=None):
     """The course's digits, (28, 28, 1), label 0..9: MNIST, or the built-in glyphs. Arguments as for `load`."""
     return load(digits(), split, batch_size, seed=seed)
+
+
+def the_noise(x_0, noise, alpha_bar):
+    """The noise as what a network is to predict (DDPM, eq. 14); `diffusion.to_velocity` is another such target."""
+    return noise
+
+
+def noisify(images, schedule, target=the_noise, *, seed=0):
+    """Batches of images to endless pairs for `fit`, ((x_t, t), target): the forward process at random times (DDPM, algorithm 1).
+
+    images: a `tf.data.Dataset` of batches x_0, (B, ...) float32, or of tuples that begin with them; it is repeated.
+    target: a function of (x_0, noise, alpha_bar). seed: an integer.
+    t is (B,) int32, each time in 1..T as likely as the others; the noise is Gaussian, of x_0's shape, new in every step.
+    Both depend on (seed, step) alone, and so not on how many threads prepare them. Raises TypeError for other arguments.
+    """
+    if not isinstance(images, tf.data.Dataset):
+        raise TypeError(f"images: expected a tf.data.Dataset of batches; received {type(images).__name__}")
+    spec = images.element_spec[0] if isinstance(images.element_spec, tuple) else images.element_spec
+    if getattr(spec, "dtype", None) != tf.float32:
+        raise TypeError(f"images: expected batches of float32, or tuples that begin with them; received {images.element_spec}")
+    if not isinstance(seed, int | np.integer):
+        raise TypeError(f"seed: expected an integer; received {seed!r}")
+
+    @tf.autograph.experimental.do_not_convert
+    def mix(step, batch):
+        x_0 = batch[0] if isinstance(batch, tuple) else batch
+        keys = tf.random.split(tf.stack([tf.cast(seed, tf.int64), step]), 2)
+        t = tf.random.stateless_uniform(tf.shape(x_0)[:1], keys[0], 1, schedule.T + 1, tf.int32)
+        noise = tf.random.stateless_normal(tf.shape(x_0), keys[1])
+        t, noise = tf.ensure_shape(t, x_0.shape[:1]), tf.ensure_shape(noise, x_0.shape)
+        alpha_bar = schedule.at(t, like=x_0)
+        return (diffusion.add_noise(x_0, noise, alpha_bar), t), target(x_0, noise, alpha_bar)
+
+    pairs = images.repeat().enumerate().map(mix, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return pairs.prefetch(2)
 
 
 def _builder(name, data_dir=None):

@@ -16,7 +16,7 @@ import tensorflow_datasets as tfds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lessons_lib import data, glyphs
+from lessons_lib import data, diffusion, glyphs, schedule
 
 
 def test_pixels_survive_the_round_trip():
@@ -131,6 +131,130 @@ def test_arguments_of_a_wrong_type_are_named(few_glyphs, arguments):
     ((argument, value),) = arguments.items()
     with pytest.raises(TypeError, match=f"{argument}: expected .*; received {value!r}"):
         data.load(**{"name": "glyphs", "data_dir": few_glyphs} | arguments)
+
+
+# ---- pairs for training
+
+TEN = schedule.linear(10)
+PICTURES = np.random.default_rng(0).uniform(-1, 1, (6, 4, 4, 1)).astype(np.float32)
+
+
+def batches(number=6, size=3):
+    return tf.data.Dataset.from_tensor_slices(PICTURES[:number]).batch(size, drop_remainder=True)
+
+
+def first(pairs, number):
+    """The first pairs as arrays: x_t (steps, B, ...), t (steps, B) and target (steps, B, ...)."""
+    (x_t, t), target = next(iter(pairs.batch(number)))
+    return x_t.numpy(), t.numpy(), target.numpy()
+
+
+def equal(one, other):
+    return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_pairs_have_known_types_and_shapes():
+    (x_t, t), target = data.noisify(batches(), TEN).element_spec
+    assert (x_t.shape, x_t.dtype) == (target.shape, target.dtype) == ((3, 4, 4, 1), tf.float32)
+    assert (t.shape, t.dtype) == ((3,), tf.int32)
+    assert data.noisify(batches(), TEN).cardinality() == tf.data.INFINITE_CARDINALITY
+
+
+@pytest.mark.parametrize("target", [data.the_noise, diffusion.to_velocity])
+def test_a_pair_is_the_forward_process_and_its_target(target):
+    x_t, t, answers = first(data.noisify(batches(), TEN, target), 20)
+    for step in range(20):
+        x_0 = PICTURES[:3] if step % 2 == 0 else PICTURES[3:]
+        alpha_bar = TEN.at(t[step], like=x_0)
+        back = diffusion.to_x_0 if target is data.the_noise else diffusion.velocity_to_x_0
+        np.testing.assert_allclose(back(x_t[step], answers[step], alpha_bar), x_0, atol=2e-5)  # x_10 keeps 0.6 % of x_0
+        noise = answers[step]
+        if target is diffusion.to_velocity:
+            noise = diffusion.velocity_to_noise(x_t[step], answers[step], alpha_bar)
+            np.testing.assert_allclose(answers[step], target(x_0, noise, alpha_bar), atol=1e-5)
+        np.testing.assert_allclose(x_t[step], diffusion.add_noise(x_0, noise, alpha_bar), atol=1e-5)
+
+
+def test_a_seed_and_a_step_make_the_pair(monkeypatch):
+    """However many threads prepare it: the same as one by one, and as computed again from (seed, step)."""
+    several = first(data.noisify(batches(), TEN, seed=7), 12)
+    monkeypatch.setattr(data.tf.data, "AUTOTUNE", 1)
+    assert equal(first(data.noisify(batches(), TEN, seed=7), 12), several)
+    for step, (t, noise) in enumerate(zip(several[1], several[2], strict=True)):
+        keys = tf.random.split(tf.constant([7, step], tf.int64), 2)
+        np.testing.assert_array_equal(tf.random.stateless_uniform([3], keys[0], 1, 11, tf.int32), t)
+        np.testing.assert_array_equal(tf.random.stateless_normal([3, 4, 4, 1], keys[1]), noise)
+
+
+def test_other_seeds_give_other_pairs():
+    assert equal(first(data.noisify(batches(), TEN, seed=1), 4), first(data.noisify(batches(), TEN, seed=np.int64(1)), 4))
+    for other in (2, -1):
+        assert not equal(first(data.noisify(batches(), TEN, seed=1), 4), first(data.noisify(batches(), TEN, seed=other), 4))
+
+
+def test_pairs_go_on_where_they_were_left(few_glyphs):
+    images = data.load("glyphs", "train", 20, seed=3, data_dir=few_glyphs)
+    x_t, t, target = first(data.noisify(images, TEN), 8)
+    images = data.load("glyphs", "train", 20, seed=3, data_dir=few_glyphs)
+    assert equal(first(data.noisify(images, TEN).skip(5), 3), (x_t[5:], t[5:], target[5:]))
+
+
+def test_no_noise_is_used_twice():
+    """Not for another image of the batch, nor in another epoch: two of 16 numbers each correlate by 1/4, some by 0.9."""
+    _, _, noise = first(data.noisify(batches(), TEN), 30)  # 15 epochs
+    noise = noise.reshape(90, 16)
+    assert len(np.unique(noise, axis=0)) == 90
+    similarity = np.corrcoef(noise)[~np.eye(90, dtype=bool)]
+    assert abs(similarity).max() < 0.95
+    assert abs(similarity).mean() < 0.25
+
+
+def test_the_times_are_even_and_the_noise_is_gaussian():
+    """Within four standard errors, over 2,000 steps of three images and 16 pixels."""
+    _, t, noise = first(data.noisify(batches(), TEN), 2000)
+    assert (t.min(), t.max()) == (1, 10)
+    counts = np.bincount(t.ravel(), minlength=11)[1:]
+    assert (abs(counts - t.size / 10) < 4 * (t.size * 0.1 * 0.9) ** 0.5).all()
+    for lag in (1, 2, 3):  # neither images nor steps know of one another
+        assert abs(np.corrcoef(t.ravel()[lag:], t.ravel()[:-lag])[0, 1]) < 4 / t.size**0.5
+    number = noise.size
+    for moment, expected, variance in ((1, 0, 1), (2, 1, 2), (3, 0, 15), (4, 3, 96)):  # of x^moment, for a standard normal x
+        assert abs((noise.astype(float) ** moment).mean() - expected) < 4 * (variance / number) ** 0.5
+    assert abs(np.corrcoef(noise.reshape(-1, 16).T)[~np.eye(16, dtype=bool)]).max() < 5 / 6000**0.5
+    assert abs(np.corrcoef(t.ravel(), (noise**2).reshape(-1, 16).mean(1))[0, 1]) < 4 / t.size**0.5
+
+
+def test_what_comes_with_the_images_is_dropped():
+    labelled = tf.data.Dataset.zip(batches(), tf.data.Dataset.range(2))
+    assert equal(first(data.noisify(labelled, TEN), 4), first(data.noisify(batches(), TEN), 4))
+
+
+def test_the_last_batch_may_be_smaller():
+    pairs = data.noisify(tf.data.Dataset.from_tensor_slices(PICTURES).batch(4), TEN)
+    assert pairs.element_spec[0][1].shape == (None,)
+    assert [len(t) for (_, t), _ in pairs.take(4)] == [4, 2, 4, 2]
+
+
+def test_a_finite_set_of_pairs_is_the_same_each_time():
+    pairs = data.noisify(batches(), TEN).take(4)
+    one, other = ([target.numpy() for _, target in pairs] for _ in range(2))
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("images", "seed", "message"),
+    [
+        (PICTURES, 0, "images: expected a tf.data.Dataset of batches; received ndarray"),
+        (batches().map(lambda x: tf.cast(x, tf.uint8)), 0, "images: expected batches of float32, .*; received .*uint8"),
+        (batches().map(lambda x: tf.cast(x, tf.float64)), 0, "images: expected batches of float32, .*; received .*float64"),
+        (batches().map(lambda x: {"image": x}), 0, "images: expected batches of float32, .*; received {'image'"),
+        (batches(), 1.5, "seed: expected an integer; received 1.5"),
+        (batches(), None, "seed: expected an integer; received None"),
+    ],
+)
+def test_noisify_names_bad_input(images, seed, message):
+    with pytest.raises(TypeError, match=message):
+        data.noisify(images, TEN, seed=seed)
 
 
 # ---- damaged data
@@ -252,7 +376,7 @@ def run(code, folder, environment):
 def test_without_data_and_network_the_glyphs_take_over(tmp_path, offline):
     code = """
 import time
-from lessons_lib import data, glyphs
+from lessons_lib import data, diffusion, glyphs, schedule
 glyphs.COUNTS = {"train": 60, "test": 20}
 start = time.monotonic()
 images, labels = next(iter(data.load_digits("train", 60)))
@@ -310,7 +434,7 @@ def test_a_full_disk_is_told_and_harms_nothing(tmp_path, offline):
     code = """
 import resource
 from pathlib import Path
-from lessons_lib import data, glyphs
+from lessons_lib import data, diffusion, glyphs, schedule
 folder = Path("tfds")
 glyphs.COUNTS = {"train": 60, "test": 20}
 data.load("glyphs", data_dir=folder)

@@ -1,0 +1,97 @@
+"""The reverse process: one step for the whole family of DDPM and DDIM, and one loop.
+
+`predict_noise(x_t, t)` is any callable that takes states (B, ...) and times (B,) int32 and gives the noise in them, of their
+shape: an oracle's method, or a network's from `training.from_noise` or `from_velocity`.
+"""
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+from keras import ops
+
+from lessons_lib.diffusion import to_noise, to_x_0
+
+
+class State(NamedTuple):
+    """Where the sampler stands: at time t, with x_t and, but for the start, the x_0 that the last step predicted; NumPy."""
+
+    t: int
+    x_t: np.ndarray
+    x_0: np.ndarray | None
+
+
+def time_grid(T, steps, *, quadratic=False):
+    """The times that a sampler visits: steps + 1 integers, strictly falling from T to 0 (DDIM, appendix D.2).
+
+    Evenly spaced, or quadratic, which lie closer towards 0. Raises ValueError unless 1 <= steps <= T.
+    """
+    if not isinstance(steps, int | np.integer) or not 1 <= steps <= T:
+        raise ValueError(f"steps: expected an integer in 1..{T}; received {steps!r}")
+    way = np.arange(steps + 1) / steps
+    times = np.rint(T * (way**2 if quadratic else way)).astype(int)
+    return np.maximum(times, np.arange(steps + 1))[::-1]  # where squares round to the same time: the next one
+
+
+def reverse_step(x_t, noise_pred, t, s, schedule, eta=0.0, noise=None, *, noise_std=None, clip=False):
+    """One step from time t back to s < t (DDIM, eq. 12): eta = 0 is DDIM, eta = 1 draws from DDPM's posterior (DDPM, eq. 7).
+
+    x_t, noise_pred, noise: (B, ...), float32 or float64; noise may be left out where none is added. t, s: integers,
+    T >= t > s >= 0. eta: in [0, 1]. noise_std: the standard deviation of the noise added, in place of eta's: `sigma_hat`
+    (DDIM, appendix D.3). clip: keep the predicted x_0 within [-1, 1], and recompute the noise from it. Gives x_s and the
+    predicted x_0. Raises ValueError for other times and etas.
+    """
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta: expected a number in [0, 1]; received {eta!r}")
+    if not 0 <= s < t <= schedule.T:
+        raise ValueError(f"s: expected times with {schedule.T} >= t > s >= 0; received t = {t} and s = {s}")
+    alpha_bar_t, alpha_bar_s = schedule.alpha_bar[t], schedule.alpha_bar[s]
+    sigma = eta * np.sqrt((1 - alpha_bar_s) / (1 - alpha_bar_t) * (1 - alpha_bar_t / alpha_bar_s))
+    x_0 = to_x_0(x_t, noise_pred, alpha_bar_t)
+    if clip:
+        x_0 = ops.clip(x_0, -1, 1)
+        noise_pred = to_noise(x_t, x_0, alpha_bar_t)
+    x_s = np.sqrt(alpha_bar_s) * x_0 + np.sqrt(1 - alpha_bar_s - sigma**2) * noise_pred
+    std = sigma if noise_std is None else noise_std
+    if s == 0 or std == 0:
+        return x_s, x_0
+    if noise is None:
+        raise ValueError(f"noise: expected noise of the shape of x_t, as this step adds some (eta = {eta}); received None")
+    return x_s + std * noise, x_0
+
+
+def sigma_hat(schedule, t, s):
+    """The noise of DDPM's other variance, beta, for a step from t to s: to be passed as `noise_std` (DDIM, appendix D.3)."""
+    return float(np.sqrt(1 - schedule.alpha_bar[t] / schedule.alpha_bar[s]))
+
+
+def noise_of(seed, step, shape):
+    """The noise of one step for all images, (B, ...) float32: from (seed, step) alone; step 0 is where sampling starts."""
+    return np.random.default_rng([seed, step]).standard_normal(shape, dtype=np.float32)
+
+
+def sample(
+    predict_noise, schedule, shape, steps, *, eta=0.0, seed=0, clip=False, large_noise=False, quadratic=False, batch_size=None
+):
+    """Walk from noise to data: yields the `State` at T, then after each step, the last at 0 (DDIM, eq. 12; DDPM, algorithm 2).
+
+    shape: (B, ...) of what is sampled. steps: how many of the schedule's T times to visit; the other ones are left out. eta: 0
+    is DDIM, 1 is DDPM. seed: same seed, same pictures. clip: keep each predicted x_0 within [-1, 1], as images are; the
+    network's errors near T would be magnified otherwise. large_noise: DDPM's other variance, `sigma_hat`, in place of eta's.
+    quadratic: see `time_grid`. batch_size: how many images to ask the network about at once; None: all. The pictures do not
+    depend on it.
+    """
+    times = time_grid(schedule.T, steps, quadratic=quadratic)
+    x_t = noise_of(seed, 0, shape)
+    count = len(x_t)
+    size = count if batch_size is None else batch_size
+    yield State(schedule.T, x_t, None)
+    for step, (t, s) in enumerate(pairwise(times), 1):
+        std = sigma_hat(schedule, t, s) if large_noise else None
+        asked = np.full(count, t, np.int32)
+        parts = [predict_noise(x_t[i : i + size], asked[i : i + size]) for i in range(0, count, size)]
+        noise_pred = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        noise = noise_of(seed, step, shape) if (eta or std) and s else None
+        x_t, x_0 = reverse_step(x_t, noise_pred, t, s, schedule, eta, noise, noise_std=std, clip=clip)
+        x_t, x_0 = ops.convert_to_numpy(x_t), ops.convert_to_numpy(x_0)
+        yield State(int(s), x_t, x_0)

@@ -1,0 +1,275 @@
+"""Training that loses nothing: checkpoints that survive a kill, averaged weights, and weights with a card."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from lessons_lib import diffusion, schedule, unet, weights
+
+SCHEDULES = {"linear": schedule.linear, "cosine": schedule.cosine}
+TARGETS = ("noise", "velocity")
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that is damaged or is another run's; the message says what to do."""
+
+
+def fit(model, pairs, steps, folder=None, *, settings=None, average=None, validation=None, every=100, keep=2, callbacks=()):
+    """Train for `steps` steps in all, with a checkpoint in `folder` after every `every` of them.
+
+    model: compiled. pairs: an endless `tf.data.Dataset` that starts the same each time, as `data.noisify` makes it.
+    settings: what else makes this run this run, a dict for JSON: seed, schedule, target. average: an `EMA`, saved along.
+    validation: a finite data set, evaluated at each checkpoint. keep: how many checkpoints; older ones are deleted.
+    Gives {"loss": (steps / every,), "val_loss": the same}, the mean over each `every` steps.
+
+    If the folder holds this run, stopped before its end, it goes on there, and ends as if it had never stopped (bit for bit on
+    a CPU, with op determinism). If it holds this run, finished, it trains again, with the weights that the model has. Raises
+    ValueError for bad arguments, CheckpointError if the folder holds another run or a damaged checkpoint; it deletes neither.
+    """
+    if not model.compiled:
+        raise ValueError(f"model: expected a compiled one; received {model.name}, which is not")
+    if every < 1 or steps < 1 or steps % every:
+        raise ValueError(f"steps: expected a positive multiple of every, {every}; received {steps}")
+    if (batches := int(pairs.cardinality())) >= 0:
+        raise ValueError(f"pairs: expected an endless data set, as `data.noisify` makes it; received one of {batches} batches")
+    if average is not None and model.steps_per_execution != 1:
+        raise ValueError(f"average: expected a model with steps_per_execution 1; received {model.steps_per_execution}")
+    with model.distribute_strategy.scope():
+        model.optimizer.build(model.trainable_variables)  # without it, Keras traces the first step twice
+    callbacks = list(callbacks)
+    if average is not None:
+        average.follow(model)
+        callbacks.insert(0, average)
+    record = tf.Variable(np.full((2, steps // every), np.nan), trainable=False)
+    done = 0
+
+    def note(epoch, logs):
+        record[:, epoch].assign([logs["loss"], logs.get("val_loss", np.nan)])
+        if folder is not None:
+            manager.save((epoch + 1) * every)
+
+    if folder is not None:
+        state = _state(model, average, record)
+        done = _resume(state, Path(folder), _describe(model, steps, every, average, settings))
+        manager = tf.train.CheckpointManager(state, str(folder), max_to_keep=keep)
+        if done is None:  # the first weights too, for a run that is stopped before its first checkpoint
+            done = 0
+            manager.save(0)
+    model.fit(
+        pairs.skip(done),
+        steps_per_epoch=every,
+        initial_epoch=done // every,
+        epochs=steps // every,
+        validation_data=validation,
+        verbose=0,
+        shuffle=False,  # the pairs are
+        callbacks=[*callbacks, keras.callbacks.LambdaCallback(on_epoch_end=note)],
+    )
+    return dict(zip(("loss", "val_loss"), record.numpy(), strict=True))
+
+
+class EMA(keras.callbacks.Callback):
+    """The exponential moving average of the weights (DDPM, appendix B), kept while `fit` trains.
+
+    decay: in (0, 1); at the start, where there is little to average, less: (1 + n) / (10 + n) after n steps.
+    Raises ValueError for other decays.
+    """
+
+    def __init__(self, decay=0.999):
+        super().__init__()
+        if not 0 < decay < 1:
+            raise ValueError(f"decay: expected a number in (0, 1); received {decay!r}")
+        self.decay = decay
+        self.steps = tf.Variable(0.0, trainable=False)
+        self.averages = None
+        self._swapped = False
+
+    def follow(self, model):
+        """Average this model's weights from now on, and nothing from before; `fit` calls it."""
+        if self._swapped:
+            raise RuntimeError("average: the model has the averaged weights; `fit` it outside of `applied`")
+        self.steps.assign(0)
+        self.weights = [weight.value for weight in model.trainable_variables]
+        self.averages = [tf.Variable(weight, trainable=False) for weight in self.weights]
+        self._update = tf.function(self._step)  # anew, as a traced function stays with the variables that it has seen
+
+    def on_train_batch_end(self, batch, logs=None):
+        """One step has been taken."""
+        self._update()
+
+    def _step(self):
+        self.steps.assign_add(1.0)
+        keep = tf.minimum(self.decay, (1 + self.steps) / (10 + self.steps))
+        for average, weight in zip(self.averages, self.weights):  # noqa: B905 (AutoGraph knows no strict)
+            average.assign_add((1 - keep) * (weight - average))
+
+    @contextlib.contextmanager
+    def applied(self):
+        """Within `with ema.applied():` the model has the averaged weights; then it gets its own back. Not to be nested."""
+        if self.averages is None:
+            raise RuntimeError("applied: there is no average yet; pass this EMA to `fit` first")
+        if self._swapped:
+            raise RuntimeError("applied: the model has the averaged weights already")
+        own, self._swapped = [weight.numpy() for weight in self.weights], True
+        for weight, average in zip(self.weights, self.averages, strict=True):
+            weight.assign(average)
+        try:
+            yield
+        finally:
+            self._swapped = False
+            for weight, value in zip(self.weights, own, strict=True):
+                weight.assign(value)
+
+
+def from_noise(model):
+    """A network that was trained to predict the noise, as `predict_noise(x_t, t)`, the callable that samplers take."""
+    return lambda x_t, t: model.predict_on_batch([x_t, t])
+
+
+def from_velocity(model, schedule):
+    """The same for a network that was trained to predict the velocity (Salimans and Ho 2022, appendix D)."""
+
+    def predict_noise(x_t, t):
+        return diffusion.velocity_to_noise(x_t, model.predict_on_batch([x_t, t]), schedule.at(t, like=x_t))
+
+    return predict_noise
+
+
+def save_weights(model, path, card):
+    """Save a trained `unet.unet` for `load_weights`: NAME.weights.h5, and beside it NAME.json, its card with the SHA-256.
+
+    card: a dict for JSON with at least "network", the arguments of `unet.unet`; "target", "noise" or "velocity"; "schedule",
+    "linear" or "cosine"; "T". Whatever else tells where the weights are from is welcome.
+    """
+    missing = {"network", "target", "schedule", "T"} - card.keys()
+    if missing:
+        raise ValueError(f"card: expected {', '.join(sorted(missing))} in it; received {', '.join(card) or 'nothing'}")
+    for key, known in {"target": TARGETS, "schedule": SCHEDULES}.items():
+        if card[key] not in known:
+            raise ValueError(f"card: expected {' or '.join(known)} as its {key}; received {card[key]!r}")
+    weights.write(model, path, card)
+
+
+def load_weights(path=weights.FOLDER / "digits.weights.h5"):
+    """A trained network as `predict_noise(x_t, t)`, and the schedule it was trained with.
+
+    Without a path: the packaged one, which draws 28x28 digits. Raises WeightsError if the file is damaged or its weights do
+    not fit the network that the card describes.
+    """
+    card = weights.read(path)
+    model = unet.unet(**card["network"])
+    weights.load_into(model, path)
+    noise = SCHEDULES[card["schedule"]](card["T"])
+    return from_noise(model) if card["target"] == "noise" else from_velocity(model, noise), noise
+
+
+def _describe(model, steps, every, average, settings):
+    """What makes a run this run, as it comes back from JSON."""
+    optimizer, loss = keras.optimizers.serialize(model.optimizer), keras.losses.get(model.loss)
+    run = {
+        "network": f"{model.count_params():,} numbers in {len(model.weights)} arrays, structure {_structure(model)}",
+        "precision": model.dtype_policy.name,
+        "optimizer": optimizer["class_name"],
+        **{f"optimizer.{key}": value for key, value in _unnumbered(optimizer["config"]).items()},
+        "loss": loss.get_config() if isinstance(loss, keras.Loss) else getattr(loss, "__name__", type(loss).__name__),
+        "steps": steps,
+        "every": every,
+        "average": None if average is None else average.decay,
+        **{f"settings.{key}": value for key, value in (settings or {}).items()},
+    }
+    return json.loads(json.dumps(run))
+
+
+def _structure(model):
+    """A short hash of a network's layers, their arguments and how they are connected."""
+    numbers = {layer.name: i for i, layer in enumerate(model.layers)}
+    config = json.dumps(_unnumbered(model.get_config(), numbers), default=str)
+    return hashlib.sha256(config.encode()).hexdigest()[:8]
+
+
+def _unnumbered(config, numbers=()):
+    """A configuration of Keras without the "_3" in its names, which only tells what else was built before."""
+    if isinstance(config, dict):
+        values = {key: _unnumbered(value, numbers) for key, value in config.items()}
+        return {**values, "name": re.sub(r"_\d+$", "", config["name"])} if isinstance(config.get("name"), str) else values
+    if isinstance(config, list | tuple):  # where a name refers to a layer
+        return [numbers[x] if isinstance(x, str) and x in numbers else _unnumbered(x, numbers) for x in config]
+    return config
+
+
+def _state(model, average, record):
+    """All that a run needs to go on, as a checkpoint."""
+    variables = [variable.value for variable in model.weights + model.optimizer.variables]
+    averages = [] if average is None else [average.steps, *average.averages]
+    return tf.train.Checkpoint(variables=variables, averages=averages, record=record)
+
+
+def _resume(state, folder, run):
+    """Restore the newest checkpoint of this run; gives the steps that are done, None if there is none or all are done."""
+    card, listing, indices = folder / "run.json", folder / "checkpoint", set(folder.glob("ckpt-*.index"))
+    if indices and (listing.exists() or indices != {folder / "ckpt-0.index"}):  # else killed in the first of them
+        there = _read_or_refuse(card)
+        differing = sorted(key for key in run.keys() | there.keys() if run.get(key) != there.get(key))
+        if differing:
+            raise CheckpointError(
+                f"folder: {folder} holds another run; delete it or take another folder. They differ in "
+                + "; ".join(f"{key}: expected {run.get(key)}, received {there.get(key)}" for key in differing)
+            )
+        whole = [path for path in _listed(folder) if Path(path + ".index") in indices]
+        if not whole:
+            raise CheckpointError(
+                f"folder: {listing} is missing or damaged and names none of the checkpoints beside it; restore it, or delete "
+                f"{folder} to begin again"
+            )
+        done = int(whole[-1].rpartition("-")[2])
+        if done < run["steps"]:
+            try:
+                state.restore(whole[-1]).assert_consumed()
+            except Exception as error:  # of many kinds, IndexError among them
+                raise CheckpointError(
+                    f"folder: the checkpoint {whole[-1]} is damaged ({type(error).__name__}); delete its files, "
+                    f"{Path(whole[-1]).name}.*, to go on from an older one, or {folder}, to begin again"
+                ) from error
+            print(f"Going on from step {done} of {run['steps']}, as {folder} has it.")
+            return done
+    last = folder / f"ckpt-{run['steps']}.index"  # goes last: if this is killed, the run is still seen to be finished
+    for old in sorted(folder.glob("ckpt-*"), key=lambda old: old == last):
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+    listing.unlink(missing_ok=True)
+    write_json(card, run)
+    return None
+
+
+def _read_or_refuse(card):
+    try:
+        return dict(json.loads(card.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"folder: {card} is missing or damaged, so that nobody knows whose checkpoints are beside it; restore it, or delete "
+            f"{card.parent} to begin again ({type(error).__name__})"
+        ) from error
+
+
+def _listed(folder):
+    """The checkpoints that TensorFlow wrote to their end, oldest first, as paths without a suffix."""
+    try:
+        listed = tf.train.get_checkpoint_state(str(folder))
+    except ValueError:
+        return []
+    return list(listed.all_model_checkpoint_paths) if listed else []
+
+
+def write_json(path, value):
+    """Write JSON so that the file is there as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text(json.dumps(value, indent=1) + "\n")
+    os.replace(unfinished, path)

@@ -1,0 +1,207 @@
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.linalg
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lessons_lib import data, glyphs, metrics, weights
+
+
+def gaussian(rng, number, mean, covariance):
+    """Points whose mean and covariance are these, to the last digits, however few they are."""
+    x = rng.normal(size=(number, len(mean)))
+    x -= x.mean(axis=0)
+    x = x @ np.linalg.inv(np.linalg.cholesky(np.cov(x, rowvar=False).reshape(len(mean), -1))).T
+    return x @ np.linalg.cholesky(covariance).T + mean
+
+
+def value(x, y):
+    return metrics.frechet_distance(x, y, resamples=0).value
+
+
+def reference(x, y):
+    """The distance as papers write it, with SciPy's square root of a matrix."""
+    one, other = np.cov(x, rowvar=False), np.cov(y, rowvar=False)
+    root = scipy.linalg.sqrtm(one @ other)
+    return np.sum((x.mean(0) - y.mean(0)) ** 2) + np.trace(one + other - 2 * root.real)
+
+
+# ---- the distance
+
+
+@given(st.floats(-3, 3), st.floats(-3, 3), st.floats(0.1, 3), st.floats(0.1, 3))
+@settings(max_examples=20, deadline=None)
+def test_one_feature_has_the_closed_form(m_1, m_2, s_1, s_2):
+    """(m_1 - m_2)^2 + (s_1 - s_2)^2 (Dowson and Landau 1982, eq. 6)."""
+    rng = np.random.default_rng(0)
+    x, y = (gaussian(rng, 20, [m], [[s**2]]) for m, s in ((m_1, s_1), (m_2, s_2)))
+    assert value(x, y) == pytest.approx((m_1 - m_2) ** 2 + (s_1 - s_2) ** 2, abs=1e-12)
+
+
+def test_gaussians_of_common_axes_have_the_closed_form():
+    rng = np.random.default_rng(1)
+    axes = np.linalg.qr(rng.normal(size=(5, 5)))[0]
+    means, deviations = rng.normal(size=(2, 5)), rng.uniform(0.1, 2, size=(2, 5))
+    x, y = (gaussian(rng, 50, m @ axes, axes.T * s**2 @ axes) for m, s in zip(means, deviations, strict=True))
+    expected = np.sum((means[0] - means[1]) ** 2) + np.sum((deviations[0] - deviations[1]) ** 2)
+    assert value(x, y) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("features", [2, 8, 64])
+def test_the_distance_equals_a_second_implementation(features):
+    rng = np.random.default_rng(features)
+    x, y = (rng.normal(size=(300, features)) @ rng.normal(size=(features, features)) + rng.normal() for _ in range(2))
+    assert value(x, y) == pytest.approx(reference(x, y), rel=1e-8)
+
+
+def test_the_distance_is_one():
+    """Zero to itself, the same both ways and after a rotation, with the square of a scale, a shift d as d^2."""
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=(100, 8)), 0.5 * rng.normal(size=(80, 8)) + 0.3
+    assert value(x, x) == pytest.approx(0, abs=1e-12)
+    assert value(x, rng.permutation(x)) == pytest.approx(0, abs=1e-12)
+    assert value(x, y) == pytest.approx(value(y, x), rel=1e-12)
+    turn = np.linalg.qr(rng.normal(size=(8, 8)))[0]
+    assert value(x @ turn, y @ turn) == pytest.approx(value(x, y), rel=1e-12)
+    assert value(3 * x, 3 * y) == pytest.approx(9 * value(x, y), rel=1e-12)
+    assert value(x, x + np.eye(8)[0] * 5) == pytest.approx(25, rel=1e-12)
+
+
+@pytest.mark.parametrize("few", [2, 5, 40])
+def test_near_singular_covariances_do_no_harm(few):
+    """Fewer images than features, features that never change, copies of one another: eigenvalues below zero by rounding."""
+    rng = np.random.default_rng(3)
+    many = rng.normal(size=(200, 64)) * 100
+    many[:, :20] = 7
+    many[:, 20:30] = many[:, 30:40]
+    estimate = metrics.frechet_distance(many[:few], many, resamples=5)
+    assert np.isfinite(estimate).all()
+    assert estimate.value > 0
+    scale = np.trace(np.cov(many, rowvar=False))
+    for x in (many, many[:few]):
+        assert abs(value(x, x)) < 1e-6 * scale
+    assert value(np.ones((few, 64)), np.ones((9, 64))) == 0
+    assert value(many[:few], many[:few] + 1) == pytest.approx(64, abs=1e-6 * scale)
+
+
+def test_statistics_stand_for_features():
+    rng = np.random.default_rng(4)
+    x, y = rng.normal(size=(50, 3)), rng.normal(size=(60, 3)) + 1
+    of_x, of_y = metrics.statistics(x), metrics.statistics(y)
+    assert (of_x.mean.shape, of_x.covariance.shape, of_x.count, of_x.mean.dtype) == ((3,), (3, 3), 50, np.float64)
+    np.testing.assert_allclose(of_x.covariance, np.cov(x.T), rtol=1e-12)
+    for pair in ((of_x, y), (x, of_y), (of_x, of_y)):
+        assert metrics.frechet_distance(*pair).value == value(x, y)
+    errors = [metrics.frechet_distance(*pair).error for pair in ((x, y), (x, of_y), (of_x, y), (of_x, of_y))]
+    assert errors[0] > max(errors[1:3]) > min(errors[1:3]) > errors[3] == 0  # only what is drawn varies
+    again = metrics.frechet_distance(x, y)
+    assert again == metrics.frechet_distance(x, y) != metrics.frechet_distance(x, y, seed=1)
+    assert str(metrics.Estimate(1.234, 0.056)) == "1.23 ± 0.06"
+    assert np.isnan(metrics.frechet_distance(x, y, resamples=0).error)
+
+
+def test_the_error_is_that_of_drawing_anew():
+    """The mean of ten bootstraps beside the deviation of 200 fresh draws: alike within a factor of 2, and mostly better."""
+    rng = np.random.default_rng(5)
+
+    def draw():
+        return rng.normal(size=(200, 4)), rng.normal(size=(300, 4)) * [1, 2, 1, 1] + 0.5
+
+    true = np.std([value(*draw()) for _ in range(200)])
+    claimed = np.mean([metrics.frechet_distance(*draw(), resamples=50).error for _ in range(10)])
+    assert true / 2 < claimed < 2 * true
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (np.ones((1, 3)), np.ones((5, 3)), r"x: expected features of at least 2 images, \(N, D\); received shape \(1, 3\)"),
+        (np.ones((5, 3)), np.ones(5), r"y: expected features of at least 2 images, \(N, D\); received shape \(5,\)"),
+        (np.ones((5, 3)), np.ones((5, 2)), "y: expected 3 features an image, as x has; received 2"),
+        (np.ones((5, 3)), np.full((5, 3), np.nan), "y: expected finite values; received 15 NaN or infinite ones"),
+        (metrics.statistics(np.ones((5, 3))), np.ones((5, 2)), "y: expected 3 features an image, as x has; received 2"),
+    ],
+)
+def test_bad_input_of_the_distance_is_named(x, y, message):
+    with pytest.raises(ValueError, match=message):
+        metrics.frechet_distance(x, y)
+
+
+# ---- the classifier
+
+
+@pytest.fixture(scope="module")
+def printed():
+    """400 glyphs and what they are."""
+    rng = np.random.default_rng(6)
+    labels = rng.integers(10, size=400)
+    return data.to_unit(np.stack([glyphs.draw(label, rng) for label in labels])).numpy(), labels
+
+
+def accuracy(images, labels):
+    network = metrics.classifier()
+    weights.load_into(network, weights.FOLDER / "classifier.weights.h5")
+    answers = [network.predict_on_batch(images[i : i + 500]).argmax(axis=1) for i in range(0, len(images), 500)]
+    return np.mean(np.concatenate(answers) == labels)
+
+
+def test_the_classifier_is_small():
+    network = metrics.classifier()
+    assert (network.input_shape, network.output_shape) == ((None, 28, 28, 1), (None, 10))
+    assert network.get_layer("features").output.shape == (None, 64)
+    assert (weights.FOLDER / "classifier.weights.h5").stat().st_size <= 1_000_000
+
+
+def test_the_classifier_reads_printed_digits(printed):
+    """Which it was not trained on; chance is 0.1."""
+    assert accuracy(*printed) > 0.95
+
+
+def test_the_classifier_reads_handwriting():
+    """At least 99 % of 2,000 digits of MNIST's test set, where it is."""
+    if not Path(data._builder("mnist").data_dir).exists():
+        pytest.skip("MNIST is not prepared on this machine")
+    images, labels = next(iter(data.load("mnist", "test", 2000)))
+    assert accuracy(images.numpy(), labels.numpy()) >= 0.99
+
+
+def test_features_of_an_image_depend_on_it_alone(printed):
+    images, _ = printed
+    seen = metrics.features(images)
+    assert (seen.shape, seen.dtype) == ((400, metrics.FEATURES), np.float32)
+    assert seen.min() >= 0
+    assert seen.std() > 0.1
+    np.testing.assert_array_equal(metrics.features(images), seen)
+    for size in (1, 7, 130):
+        parts = [metrics.features(images[i : i + size]) for i in range(0, 130, size)]
+        np.testing.assert_allclose(np.concatenate(parts)[:130], seen[:130], atol=1e-4)
+    np.testing.assert_allclose(metrics.features(np.tile(images[:2], (300, 1, 1, 1)))[-2:], seen[:2], atol=1e-4)  # 600
+
+
+def test_more_noise_is_farther_away(printed):
+    images, _ = printed
+    rng = np.random.default_rng(7)
+    of_half = metrics.features(images[:200])
+    noise = rng.normal(size=(200, 28, 28, 1))
+    worse = [metrics.features(images[200:] + s * noise) for s in (0, 0.25, 0.5, 1)]
+    distances = [metrics.frechet_distance(of_half, seen, resamples=20) for seen in worse]
+    for one, other in pairwise(distances):
+        assert other.value - one.value > 2 * np.hypot(one.error, other.error)
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (np.zeros((5, 28, 28)), ValueError, r"images: expected shape \(N, 28, 28, 1\); received \(5, 28, 28\)"),
+        (np.zeros((5, 32, 32, 1)), ValueError, r"images: expected shape \(N, 28, 28, 1\); received \(5, 32, 32, 1\)"),
+        (np.zeros((0, 28, 28, 1)), ValueError, r"images: expected shape \(N, 28, 28, 1\); received \(0, 28, 28, 1\)"),
+        (np.full((5, 28, 28, 1), np.nan), ValueError, "images: expected finite values; received 3920 NaN or infinite ones"),
+        (np.zeros((5, 28, 28, 1), np.uint8), TypeError, r"images: expected floats in \[-1, 1\]; received uint8"),
+    ],
+)
+def test_bad_images_are_named(images, error, message):
+    with pytest.raises(error, match=message):
+        metrics.features(images)

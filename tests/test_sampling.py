@@ -1,0 +1,226 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import ops
+
+from lessons_lib import diffusion, oracle, sampling, schedule
+
+T = 40
+SHORT = schedule.linear(T)
+LINEAR, COSINE = schedule.linear(1000), schedule.cosine(1000)
+PAIRS = [(t, s) for t in range(1, T + 1) for s in range(t)]
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def step(x_t, noise_pred, t, s, *rest, **options):
+    x_s, x_0 = sampling.reverse_step(x_t, noise_pred, t, s, SHORT, *rest, **options)
+    return ops.convert_to_numpy(x_s), ops.convert_to_numpy(x_0)
+
+
+def last(states):
+    *_, state = states
+    return state
+
+
+@given(st.integers(1, 1000), st.data(), st.booleans())
+def test_a_grid_goes_from_T_to_0_in_so_many_steps(T, data, quadratic):
+    steps = data.draw(st.integers(1, T))
+    times = sampling.time_grid(T, steps, quadratic=quadratic)
+    assert len(times) == steps + 1
+    assert (times[0], times[-1]) == (T, 0)
+    assert (np.diff(times) < 0).all()
+
+
+def test_grids_are_the_articles():
+    assert sampling.time_grid(1000, 5).tolist() == [1000, 800, 600, 400, 200, 0]
+    assert sampling.time_grid(1000, 5, quadratic=True).tolist() == [1000, 640, 360, 160, 40, 0]
+    assert sampling.time_grid(10, 10, quadratic=True).tolist() == list(range(10, -1, -1))
+
+
+@pytest.mark.parametrize("steps", [0, 11, 2.0, -1])
+def test_more_steps_than_times_are_refused(steps):
+    with pytest.raises(ValueError, match=rf"steps: expected an integer in 1..10; received {steps}"):
+        sampling.time_grid(10, steps)
+
+
+def test_eta_1_is_ddpms_posterior_for_every_pair_of_times():
+    """(DDPM, eq. 7), with x_0 as the noise implies it: mean and variance."""
+    x_t, noise_pred, noise = normal(3, 2, 5)
+    for t, s in PAIRS:
+        a_t, a_s = SHORT.alpha_bar[[t, s]]
+        x_0 = (x_t - np.sqrt(1 - a_t) * noise_pred) / np.sqrt(a_t)
+        mean, variance = diffusion.posterior(x_0, x_t, a_t, a_s)
+        x_s, predicted = step(x_t, noise_pred, t, s, 1.0, noise)
+        np.testing.assert_allclose(predicted, x_0, rtol=1e-12)
+        expected = ops.convert_to_numpy(mean) + np.sqrt(ops.convert_to_numpy(variance)) * noise
+        np.testing.assert_allclose(x_s, expected, atol=1e-10 * np.abs(x_0).max())
+
+
+@pytest.mark.parametrize("eta", [0, 0.2, 0.5, 1])
+def test_any_eta_keeps_the_marginals(eta):
+    """If x_t was drawn from q(x_t | x_0), then x_s is from q(x_s | x_0) (DDIM, lemma 1): signal and variance."""
+    zero, one = np.zeros((1, 1)), np.ones((1, 1))
+    for t, s in PAIRS:
+        rate_t, rate_s = np.sqrt(SHORT.alpha_bar[[t, s]])
+        signal, _ = step(rate_t * one, zero, t, s, eta, zero)
+        kept, _ = step(np.sqrt(1 - rate_t**2) * one, one, t, s, eta, zero)
+        fresh, _ = step(zero, zero, t, s, eta, one)
+        np.testing.assert_allclose(signal, rate_s, rtol=1e-12)
+        np.testing.assert_allclose(kept**2 + fresh**2, 1 - rate_s**2, atol=1e-12)
+
+
+def test_ddim_adds_no_noise_and_the_last_step_never_does():
+    x_t, noise_pred = normal(2, 2, 5)
+    for t, s, eta, std in [(9, 4, 0, None), (9, 0, 1, None), (9, 0, 0.5, None), (9, 0, 1, 0.7)]:
+        without, _ = step(x_t, noise_pred, t, s, eta, noise_std=std)
+        with_noise, _ = step(x_t, noise_pred, t, s, eta, 100 * x_t, noise_std=std)
+        np.testing.assert_array_equal(without, with_noise)
+
+
+def test_the_large_noise_is_betas_and_leaves_the_direction_alone():
+    """(DDIM, appendix D.3): sigma-hat multiplies the fresh noise only."""
+    x_t, noise_pred, noise = normal(3, 2, 5)
+    for t, s in [(9, 8), (9, 4), (40, 39)]:
+        std = sampling.sigma_hat(SHORT, t, s)
+        small, _ = step(x_t, noise_pred, t, s, 1.0, 0 * noise)
+        large, _ = step(x_t, noise_pred, t, s, 1.0, noise, noise_std=std)
+        np.testing.assert_allclose(large - small, std * noise, atol=1e-12)
+    np.testing.assert_allclose(sampling.sigma_hat(SHORT, 9, 8) ** 2, SHORT.beta[9], rtol=1e-12)
+
+
+def test_clipping_recomputes_the_noise():
+    x_t, noise_pred = 3 * normal(2, 4, 5)
+    t, s = 20, 10
+    a_t, a_s = SHORT.alpha_bar[[t, s]]
+    x_s, x_0 = step(x_t, noise_pred, t, s, clip=True)
+    assert np.abs(x_0).max() == 1
+    consistent = (x_t - np.sqrt(a_t) * x_0) / np.sqrt(1 - a_t)
+    np.testing.assert_allclose(x_s, np.sqrt(a_s) * x_0 + np.sqrt(1 - a_s) * consistent, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"eta": 1.1}, r"eta: expected a number in \[0, 1\]; received 1.1"),
+        ({"eta": -0.1}, r"eta: expected a number in \[0, 1\]; received -0.1"),
+        ({"eta": float("nan")}, "eta: expected a number"),
+        ({"t": 41}, "expected times with 40 >= t > s >= 0; received t = 41 and s = 4"),
+        ({"t": 4}, "received t = 4 and s = 4"),
+        ({"s": -1}, "received t = 9 and s = -1"),
+        ({"eta": 0.5}, r"noise: expected noise of the shape of x_t, as this step adds some \(eta = 0.5\); received None"),
+    ],
+)
+def test_bad_steps_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        step(**{"x_t": normal(2, 3), "noise_pred": normal(2, 3), "t": 9, "s": 4, "eta": 0.0} | arguments)
+
+
+@pytest.mark.parametrize("noises", [LINEAR, COSINE])
+@pytest.mark.parametrize("eta", [0, 1])
+@pytest.mark.parametrize("steps", [1, 10, 200])
+def test_a_single_point_is_hit_by_any_number_of_steps(noises, eta, steps):
+    point = np.array([[0.5, -1.0, 0.25]])
+    state = last(sampling.sample(oracle.points(noises, point).predict_noise, noises, (5, 3), steps, eta=eta))
+    assert state.t == 0
+    np.testing.assert_allclose(state.x_t, np.repeat(point, 5, axis=0), atol=2e-3)  # float32 through 1 / sqrt(alpha_bar)
+
+
+@pytest.mark.parametrize("eta", [0, 0.5, 1])
+@pytest.mark.parametrize("steps", [3, 30])
+def test_a_gaussians_moments_follow_the_recursion(eta, steps):
+    """For Gaussian data each step is linear in x, so mean and variance are known for these very steps."""
+    mean, variance, count = 0.5, 0.09, 40_000
+    times = sampling.time_grid(1000, steps)
+    m, v = 0.0, 1.0
+    for t, s in pairwise(times):
+        a_t, a_s = LINEAR.alpha_bar[[t, s]]
+        sigma = eta * np.sqrt((1 - a_s) / (1 - a_t)) * np.sqrt(1 - a_t / a_s)
+        slope = np.sqrt(1 - a_t) / (a_t * variance + 1 - a_t)  # of the noise in x_t
+        keep = (1 - np.sqrt(1 - a_t) * slope) * np.sqrt(a_s / a_t) + np.sqrt(1 - a_s - sigma**2) * slope
+        m = np.sqrt(a_s) * mean + keep * (m - np.sqrt(a_t) * mean)
+        v = keep**2 * v + sigma**2
+    world = oracle.gaussian(LINEAR, np.array([mean]), variance)
+    x_0 = last(sampling.sample(world.predict_noise, LINEAR, (count, 1), steps, eta=eta)).x_t
+    assert abs(x_0.mean() - m) < 4 * np.sqrt(v / count)
+    assert abs(x_0.var() / v - 1) < 4 * np.sqrt(2 / count)
+
+
+def test_ddims_error_falls_in_proportion_to_the_steps():
+    """For Gaussian data the limit of ever more steps is known: x_T at so many deviations ends at as many."""
+    mean, variance = np.array([0.5]), 0.25
+    world = oracle.gaussian(COSINE, mean, variance)
+    errors = []
+    for steps in (20, 40, 80, 160):
+        first, *_, final = sampling.sample(world.predict_noise, COSINE, (200, 1), steps)
+        a = COSINE.alpha_bar[-1]
+        exact = mean + np.sqrt(variance / (a * variance + 1 - a)) * (first.x_t - np.sqrt(a) * mean)
+        errors.append(np.abs(final.x_t - exact).mean())
+    slopes = np.diff(np.log2(errors))
+    assert ((slopes > -1.2) & (slopes < -0.8)).all(), slopes
+
+
+def test_ddpm_is_algorithm_2():
+    """(DDPM, algorithm 2), written again in NumPy with the variance beta-tilde, on every step of a short chain."""
+    world = oracle.points(SHORT, np.array([[1.0, 0.0], [-1.0, 0.5]]))
+    betas, alphas, products = SHORT.beta, 1 - SHORT.beta, np.cumprod(1 - SHORT.beta)
+    x = sampling.noise_of(7, 0, (6, 2))
+    for i, t in enumerate(range(T, 0, -1), 1):
+        noise_pred = np.asarray(world.predict_noise(x, np.full(6, t)))
+        mean = (x - betas[t] / np.sqrt(1 - products[t]) * noise_pred) / np.sqrt(alphas[t])
+        tilde = (1 - products[t - 1]) / (1 - products[t]) * betas[t]
+        z = sampling.noise_of(7, i, (6, 2)) if t > 1 else 0
+        x = (mean + np.sqrt(tilde) * z).astype(np.float32)
+    state = last(sampling.sample(world.predict_noise, SHORT, (6, 2), T, eta=1.0, seed=7))
+    np.testing.assert_allclose(state.x_t, x, atol=1e-4)
+
+
+def test_the_states_are_those_of_the_walk():
+    world = oracle.gaussian(LINEAR, np.zeros((4, 4, 1)), 1.0)
+    states = list(sampling.sample(world.predict_noise, LINEAR, (3, 4, 4, 1), 5, eta=1.0))
+    assert [state.t for state in states] == [1000, 800, 600, 400, 200, 0]
+    assert states[0].x_0 is None
+    np.testing.assert_array_equal(states[0].x_t, sampling.noise_of(0, 0, (3, 4, 4, 1)))
+    np.testing.assert_array_equal(states[-1].x_t, states[-1].x_0)
+    assert {state.x_t.dtype.name for state in states} == {"float32"}
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_pictures_do_not_depend_on_the_split(eta):
+    asked = []
+    world = oracle.points(LINEAR, normal(3, 4, 4, 1))
+
+    def predict_noise(x_t, t):
+        asked.append((len(x_t), t.dtype.name, len(t)))
+        return world.predict_noise(x_t, t)
+
+    options = {"eta": eta, "seed": 3, "large_noise": bool(eta)}
+    whole = last(sampling.sample(predict_noise, LINEAR, (5, 4, 4, 1), 4, **options)).x_t
+    split = last(sampling.sample(predict_noise, LINEAR, (5, 4, 4, 1), 4, batch_size=2, **options)).x_t
+    np.testing.assert_allclose(split, whole, atol=1e-4)
+    assert asked == [(5, "int32", 5)] * 4 + [(2, "int32", 2), (2, "int32", 2), (1, "int32", 1)] * 4
+
+
+def test_noise_is_by_seed_and_step_and_new_for_every_image():
+    noise = sampling.noise_of(1, 2, (3, 50))
+    np.testing.assert_array_equal(noise, sampling.noise_of(1, 2, (3, 50)))
+    others = [sampling.noise_of(2, 2, (3, 50)), sampling.noise_of(1, 3, (3, 50)), noise[::-1]]
+    assert all(abs(np.corrcoef(noise.ravel()[:100], other.ravel()[:100])[0, 1]) < 0.5 for other in others)
+
+
+def test_the_network_is_never_asked_about_the_data():
+    asked = []
+    world = oracle.gaussian(LINEAR, np.zeros(2), 1.0)
+
+    def predict_noise(x_t, t):
+        asked.extend(t)
+        return world.predict_noise(x_t, t)
+
+    last(sampling.sample(predict_noise, LINEAR, (2, 2), 1000, eta=1.0))
+    assert min(asked) == 1
+    assert max(asked) == 1000

@@ -1,0 +1,173 @@
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from keras import Input, Model, layers
+
+from lessons_lib import weights
+
+
+def network(number=2, width=4):
+    x = image = Input((width,))
+    for _ in range(number):
+        x = layers.Dense(width)(x)
+    return Model(image, x, name="network")
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A trained network, and where it was saved."""
+    model = network()
+    model.compile("adam", "mse")
+    model.fit(np.ones((4, 4)), np.zeros((4, 4)), verbose=0)
+    path = tmp_path / "new" / "net.weights.h5"
+    weights.write(model, path, {"note": "a test"})
+    return model, path
+
+
+def test_weights_come_back_with_their_card(saved):
+    model, path = saved
+    copy = network()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        card = weights.load_into(copy, path)
+    for one, other in zip(copy.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert card == weights.read(path) == weights.read(str(path))
+    assert (card["note"], len(card["sha256"])) == ("a test", 64)
+    assert sorted(file.name for file in path.parent.iterdir()) == ["net.json", "net.weights.h5"]
+
+
+def test_the_optimizers_numbers_are_not_saved(saved):
+    with h5py.File(saved[1]) as file:
+        assert "optimizer" not in file
+
+
+def test_new_weights_take_the_place_of_old_ones(saved):
+    _, path = saved
+    other = network(3)
+    weights.write(other, path, {"note": "new"})
+    assert weights.read(path)["note"] == "new"
+    weights.load_into(other, path)
+
+
+def flip_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (flip_a_byte, "expected SHA-256 .*, as its card says; received .* restore it from the repository, or train it again"),
+        (lambda path: os.truncate(path, 1000), "expected SHA-256"),
+        (lambda path: os.truncate(path, 0), "expected SHA-256"),
+        (lambda path: path.unlink(), "expected the weights and their card, net.json; received .*No such file"),
+        (lambda path: path.with_name("net.json").unlink(), "expected the weights and their card, net.json"),
+        (lambda path: os.truncate(path.with_name("net.json"), 20), "expected the weights and their card, net.json"),
+        (lambda path: path.with_name("net.json").write_bytes(b"\xff"), "expected the weights and their card, net.json"),
+        (lambda path: path.with_name("net.json").write_text("3"), "expected the weights and their card, net.json"),
+        (lambda path: path.with_name("net.json").write_text("{}"), "expected SHA-256 None"),
+        (lambda path: weights.write(network(), path.with_name("other.weights.h5"), {}) or swap_cards(path), "expected SHA-256"),
+    ],
+)
+def test_damaged_weights_are_refused(saved, damage, message):
+    model, path = saved
+    damage(path)
+    before = model.get_weights()
+    with pytest.raises(weights.WeightsError, match=f"net.weights.h5: {message}"):
+        weights.load_into(model, path)
+    for one, other in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def swap_cards(path):
+    os.replace(path.with_name("other.json"), path.with_name("net.json"))
+
+
+@pytest.mark.filterwarnings("ignore:Skipping nested container")  # Keras' own words for it
+@pytest.mark.parametrize("other", [network(1), network(3), network(width=5)])
+def test_another_networks_weights_are_refused(saved, other):
+    """Fewer arrays than the file's too, which Keras would take without a word."""
+    with pytest.raises(
+        weights.WeightsError, match=r"net.weights.h5: expected the weights of network, \d+ numbers in \d arrays; "
+    ):
+        weights.load_into(other, saved[1])
+
+
+def test_a_kill_between_the_two_files_leaves_nothing_that_is_taken(saved, monkeypatch):
+    _, path = saved
+    replaced, replace = [], os.replace
+
+    def replace_once(source, goal):
+        if replaced:
+            raise KeyboardInterrupt
+        replaced.append(goal)
+        replace(source, goal)
+
+    monkeypatch.setattr(weights.os, "replace", replace_once)
+    other = network()
+    with pytest.raises(KeyboardInterrupt):
+        weights.write(other, path, {})
+    assert replaced == [path]
+    with pytest.raises(weights.WeightsError, match="expected SHA-256"):  # new weights, old card
+        weights.load_into(network(), path)
+    assert sorted(file.name for file in path.parent.iterdir()) == ["net.json", "net.weights.h5"]
+
+
+def test_a_failure_while_saving_leaves_the_old_weights(saved, monkeypatch):
+    model, path = saved
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        weights.write(network(), path, {"note": object()})
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "save_weights", lambda *_: (_ for _ in ()).throw(OSError("no space")))
+        with pytest.raises(OSError, match="no space"):
+            weights.write(network(), path, {})
+    copy = network()
+    weights.load_into(copy, path)
+    np.testing.assert_array_equal(copy.get_weights()[0], model.get_weights()[0])
+    assert len(list(path.parent.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["net.h5", "net.keras", "weights"])
+def test_another_ending_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=rf"path: expected a name that ends in \.weights\.h5; received '.*{name}'"):
+        weights.write(network(), tmp_path / name, {})
+
+
+def test_a_full_disk_harms_no_older_weights(tmp_path):
+    code = """
+import os, resource
+from keras import Input, Model, layers
+from lessons_lib import weights
+image = Input((64,))
+model = Model(image, layers.Dense(64)(image))
+weights.write(model, "net.weights.h5", {})
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+try:
+    weights.write(model, "net.weights.h5", {})
+except OSError as error:
+    print("full", flush=True)
+os._exit(0)  # HDF5 would try to write on
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "full\n"), done.stderr
+    assert "sha256" in weights.read(tmp_path / "net.weights.h5")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["net.json", "net.weights.h5"]
+
+
+def test_the_packaged_weights_are_whole_and_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = sorted(weights.FOLDER.glob("*.weights.h5"))
+    assert files
+    for path in files:
+        card = weights.read(path)
+        assert json.loads(Path(weights.FOLDER, path.name.replace(".weights.h5", ".json")).read_text()) == card
