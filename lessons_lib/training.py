@@ -30,9 +30,10 @@ def fit(model, pairs, steps, folder=None, *, settings=None, average=None, valida
     validation: a finite data set, evaluated at each checkpoint. keep: how many checkpoints; older ones are deleted.
     Gives {"loss": (steps / every,), "val_loss": the same}, the mean over each `every` steps.
 
-    If the folder holds this run, stopped before its end, it goes on there, and ends as if it had never stopped (bit for bit on
-    a CPU, with op determinism). If it holds this run, finished, it trains again, with the weights that the model has. Raises
-    ValueError for bad arguments, CheckpointError if the folder holds another run or a damaged checkpoint; it deletes neither.
+    If the folder holds this run, stopped before its end, it goes on there, and ends as if it had never stopped: bit for bit on
+    a CPU, with op determinism and a model whose layers have the same names, as those of a new process have. If it holds this
+    run, finished, it trains again, with the weights that the model has. Raises ValueError for bad arguments, CheckpointError if
+    the folder holds another run or a damaged checkpoint; it deletes neither.
     """
     if not model.compiled:
         raise ValueError(f"model: expected a compiled one; received {model.name}, which is not")

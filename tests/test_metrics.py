@@ -1,12 +1,15 @@
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.linalg
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import weights as tool
 from lessons_lib import data, glyphs, metrics, weights
 
 
@@ -205,3 +208,43 @@ def test_more_noise_is_farther_away(printed):
 def test_bad_images_are_named(images, error, message):
     with pytest.raises(error, match=message):
         metrics.features(images)
+
+
+def test_the_reference_is_mnists_test_digits():
+    known, seen = metrics.reference()
+    assert (known.count, known.mean.shape, known.covariance.shape, seen.shape) == (10_000, (64,), (64, 64), (2000, 64))
+    # A fifth of the digits lie as near to all of them as 2,000 of 10,000 do.
+    assert metrics.frechet_distance(seen, known, resamples=2).value < 1
+
+
+def test_the_reference_needs_its_card(monkeypatch, tmp_path):
+    for path in weights.FOLDER.glob("*.*"):
+        if path.is_file():
+            shutil.copy(path, tmp_path)
+    with (tmp_path / "mnist_features.npz").open("r+b") as file:
+        file.write(b"damaged")
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    with pytest.raises(weights.WeightsError, match=r"mnist_features.npz: expected SHA-256 .* as the classifier's card says"):
+        metrics.reference()
+
+
+def test_the_card_of_the_classifier_says_where_it_is_from():
+    card = weights.read(metrics.CLASSIFIER)
+    assert card["test_accuracy"] >= 0.993
+    assert {"data", "code", "versions", "settings", "precision", "seed", "minutes", "loss", "floor"} <= card.keys()
+
+
+def test_the_command_trains_a_classifier(tmp_path, monkeypatch, printed):
+    """In small, on printed digits."""
+
+    def load(name, split, batch_size, *, seed=None):
+        digits = tf.data.Dataset.from_tensor_slices(printed)
+        return (digits if seed is None else digits.shuffle(400, seed).repeat()).batch(batch_size)
+
+    monkeypatch.setattr(tool.data, "load", load)
+    card = tool.classifier(tmp_path, epochs=4)
+    assert weights.read(tmp_path / "classifier.weights.h5").items() >= card.items()
+    assert 0 < card["loss"] < np.log(10)
+    with np.load(tmp_path / "mnist_features.npz") as saved:
+        assert saved["features"].shape == (400, 64)
+        assert saved["count"] == 400

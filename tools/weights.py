@@ -79,7 +79,7 @@ def described(split, minutes):
     """What every card says: data, code, versions, machine, seed and time."""
     describe = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     return {
-        "data": f"MNIST from TensorFlow Datasets, split {split}",
+        "data": f"MNIST, split {split}, as TensorFlow Datasets has it",
         "code": describe.stdout.strip() or "unknown",
         "versions": f"TensorFlow {tf.__version__}, Keras {keras.__version__}",
         "machine": f"{platform.machine()}, CPU",
