@@ -26,7 +26,7 @@
 # - **test** it, before the real training, the way practitioners do.
 #
 # **You need** lesson 03: $x_t$, $\bar\alpha_t$ and the perfect denoiser. To run, it
-# takes <!-- measured -->about 2 minutes on two CPU cores and 1.6 GB of memory<!-- /measured -->.
+# takes <!-- measured -->about 1 minute on two CPU cores and 1.6 GB of memory<!-- /measured -->.
 
 # %%
 try:
@@ -84,9 +84,9 @@ for t, error in zip(asked, errors, strict=True):
 assert np.argmin(errors) == 1  # the truth serves best
 plots.show_filmstrip(
     [x[8:16] for x in (x_t, *answers)],
-    "Eight noisy digits, and the perfect denoiser's answers: told t = 1 it leaves the noise, told 100 it halves it and "
-    "at times blends in another digit, told 400 it gives clean pictures, often of other digits of a like shape, told 900 "
-    "much the same blot for all.",
+    "Eight noisy digits, and the perfect denoiser's answers: told t = 1 it leaves the noise, "
+    "told 100 it halves it and at times blends in another digit, told 400 it gives clean "
+    "pictures, often of other digits of a like shape, told 900 much the same blot for all.",
     row_labels=["x_t, t=100", *(f"told t={t}" for t in asked)],
 )
 
@@ -112,8 +112,9 @@ axes.set(xlabel="x_t", ylabel="best guess at the noise", xlim=(-3, 3), ylim=(-3.
 axes.legend()
 plots.show(
     figure,
-    "The best guess at the noise in x_t, as a curve for each of three times and one for an unknown time. They differ by "
-    "more than 2 in places: at t = 100 the curve is a saw tooth, at t = 900 nearly a straight line.",
+    "The best guess at the noise in x_t, as a curve for each of three times and one for an "
+    "unknown time. They differ by more than 2 in places: at t = 100 the curve is a saw tooth,"
+    " at t = 900 nearly a straight line.",
 )
 
 # %% [markdown]
@@ -164,8 +165,9 @@ curve.set(xlabel="t", ylabel="distance")
 curve.legend()
 plots.show(
     figure,
-    "Left: the vectors of all times as a coloured map, sines above and cosines below; in each half the first flicker from step "
-    "to step and the last hardly change. Right: distances from the vectors of t = 100 and t = 500, sharp dips to zero at these times.",
+    "Left: the vectors of all times as a coloured map, sines above and cosines below; in each"
+    " half the first flicker from step to step and the last hardly change. Right: distances "
+    "from the vectors of t = 100 and t = 500, sharp dips to zero at these times.",
 )
 
 # %% [markdown]
@@ -316,8 +318,9 @@ for axis, title in zip(axes, titles, strict=True):
     axis.axis("off")
 plots.show(
     figure,
-    "A noisy digit; where a query on a stroke looks: along this stroke; where a query on the paper looks: "
-    "all over the paper, away from the ink; and the output, the same digit with much less noise, its loop paler.",
+    "A noisy digit; where a query on a stroke looks: along this stroke; where a query on the "
+    "paper looks: all over the paper, away from the ink; and the output, the same digit with "
+    "much less noise, its loop paler.",
 )
 
 # %% [markdown]
@@ -362,7 +365,8 @@ np.testing.assert_array_equal(unfolded, digits[:8])
 network = unet.unet(28, 1, widths=(48, 96), blocks=1, patch=2)
 plots.plot_unet(
     network,
-    "The network as a letter U: 28 by 28 pixels, folded to 14 by 14, down to 7 by 7 with attention, and up again; with skips.",
+    "The network as a letter U: 28 by 28 pixels, folded to 14 by 14, down to 7 by 7 with "
+    "attention, and up again; with skips.",
 )
 
 # %% [markdown]
@@ -414,8 +418,8 @@ for axis, seen, title in zip(axes, maps, levels, strict=True):
 figure.colorbar(shown, ax=axes, label="influence")
 plots.show(
     figure,
-    "Three maps of influence on the pixel in the middle: a small dark spot for one level, a larger one for two, most of "
-    "the image for three.",
+    "Three maps of influence on the pixel in the middle: a small dark spot for one level, a "
+    "larger one for two, most of the image for three.",
 )
 
 # %% [markdown]
@@ -461,8 +465,9 @@ x_0_pred = diffusion.to_x_0(x_t, network.predict_on_batch([x_t, t]), linear.at(t
 shown = np.argsort(t)[4::8]
 plots.show_filmstrip(
     [x_0[shown], x_t[shown], np.asarray(x_0_pred)[shown]],
-    "Eight digits of the batch, from little noise to nearly nothing else; below, what is left when the network's noise is "
-    "taken away: digits that match the originals, with some grain at the highest noise.",
+    "Eight digits of the batch, from little noise to nearly nothing else; below, what is left"
+    " when the network's noise is taken away: digits that match the originals, with some "
+    "grain at the highest noise.",
     row_labels=["x_0", "x_t", "from the noise"],
     column_labels=[f"t={t[i]}" for i in shown],
 )
