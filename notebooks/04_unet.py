@@ -365,8 +365,7 @@ np.testing.assert_array_equal(unfolded, digits[:8])
 network = unet.unet(28, 1, widths=(48, 96), blocks=1, patch=2)
 plots.plot_unet(
     network,
-    "The network as a letter U: 28 by 28 pixels, folded to 14 by 14, down to 7 by 7 with "
-    "attention, and up again; with skips.",
+    "The network as a letter U: 28 by 28 pixels, folded to 14 by 14, 7 by 7, and up again.",
 )
 
 # %% [markdown]
