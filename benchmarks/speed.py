@@ -83,7 +83,7 @@ def parsed(arguments):
     parser.add_argument("--batch", type=int, default=64, help="images of a step (64; to be busy, a GPU takes more)")
     parser.add_argument("--repeats", type=int, default=15, help="of every measurement (15)")
     parser.add_argument("--quick", action="store_true", help="two repeats: does it work at all")
-    parser.add_argument("--xla", action="store_true", help="have XLA compile what TensorFlow runs; JAX always does")
+    parser.add_argument("--xla", action="store_true", help="have XLA compile on the CPU too; JAX always does")
     parser.add_argument("--peer", default=sys.executable, metavar="PYTHON", help="one that has torch and diffusers")
     return parser.parse_args(arguments)
 
@@ -140,8 +140,7 @@ def candidate(name, build, precision, options):
         model = build()
     finally:
         keras.config.set_dtype_policy(usual)
-    compiled = {"tensorflow": options.xla, "jax": True}.get(keras.backend.backend(), False)
-    model.compile(keras.optimizers.Adam(), "mse", jit_compile=compiled)
+    model.compile(keras.optimizers.Adam(), "mse", jit_compile=True if options.xla else "auto")
     model.optimizer.build(model.trainable_variables)  # its memory, made before the first step
     rng = np.random.default_rng(0)
     x_t = rng.normal(size=(options.batch, *model.output_shape[1:])).astype("float32")
