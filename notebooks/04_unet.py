@@ -18,6 +18,7 @@
 # denoiser of [lesson 03](03_reparameterization.ipynb) is asked with a time, answers with a guess at the noise,
 # $\hat\epsilon(x_t, t)$, and never makes that mistake. This lesson builds the network that will learn to answer like
 # it: a U-Net, the same shape that DDPM used, made of parts that you will have held in your hand one by one.
+
 # %% [markdown]
 # **You will**
 #
@@ -71,6 +72,7 @@ digits = digits.numpy()
 # only the $t$ that we tell it changes. (Its world: 1,000 other digits, each with some room around it, so that it can
 # answer with something in between. The room looks like noise itself, so some noise stays even when it is told the
 # truth.)
+
 # %%
 asked = np.array([1, 100, 400, 900])
 world = oracle.mixture(linear, digits[:1000], [0.1] * 1000, [0.001] * 1000)
@@ -121,6 +123,7 @@ plots.show(
 # One $x_t$, and quite different answers, depending on $t$. What is lost, as the average squared error over all times,
 # comes from the same arrays. The informed answer has an error of its own, as the noise cannot be known exactly; the
 # blind one has this error and, on top, the squared distance between the two answers.
+
 # %%
 weight = density / density.sum(axis=1, keepdims=True)  # of each x, at each t
 excess = (weight * (blind - at_each_t) ** 2).sum(axis=1).mean()
@@ -180,6 +183,7 @@ plots.show(
 #
 # **Earned.** `layers.SinusoidalEmbedding` does this; `unet.time_embedding` adds two small dense layers, which make of
 # the clocks what the blocks need.
+
 # %%
 np.testing.assert_allclose(layers.SinusoidalEmbedding(64)(times), vectors, atol=1e-4)
 
@@ -232,6 +236,7 @@ x, gamma, beta = 3 + 2 * normal(2, 14, 14, 32), normal(2, 32), normal(2, 32)
 #
 # $\mu$ and $\sigma$ need only the averages of $x$ and $x^2$ per channel, as $\sigma^2 = \overline{x^2} - \mu^2$.
 # **Earned.** This is how `layers.AdaptiveGroupNorm` works; its gradient is written by hand with the same care.
+
 # %%
 fast = layers.AdaptiveGroupNorm()(x, np.concatenate([gamma, beta], axis=1))
 np.testing.assert_allclose(fast, normalise(x, gamma, beta), atol=1e-4)
@@ -332,6 +337,7 @@ plots.show(
 #
 # **Earned.** `layers.attention_weights` is the left formula above, and `unet.self_attention` the whole block: a
 # normalisation, the dense layers, the attention, a shortcut.
+
 # %%
 before, after = np.square(noisy - clean).mean(), np.square(attended - clean).mean()
 print(f"squared error before attention {before:.3f}, after {after:.3f}")
@@ -357,6 +363,7 @@ np.testing.assert_allclose(layers.attention_weights(q, k), expected, atol=1e-5)
 #
 # `widths` are the channels of each level, `blocks` the residual blocks of a level, each way. In the picture a bar is as
 # high as its image and as wide as its channels, whose number stands below.
+
 # %%
 folded = rearrange(digits[:8], "b (h p) (w q) c -> b h w (p q c)", p=2, q=2)
 unfolded = rearrange(folded, "b h w (p q c) -> b (h p) (w q) c", p=2, q=2)
@@ -434,6 +441,7 @@ plots.show(
 # practitioners ask a new network a few questions first. **What does it say before training?** The last convolution
 # starts at zero, so the answer is 0 for any input. With fresh noise as the target, the squared error is then the
 # variance of the noise, 1. A first loss of 1.3 or 40 would point to a mistake.
+
 # %%
 x_0 = digits[:BATCH]
 t = rng.integers(1, T + 1, BATCH, dtype=np.int32)
@@ -478,6 +486,7 @@ plots.show_filmstrip(
 # **Does every weight take part?** A weight without a gradient is not connected to anything. (We ask after the steps
 # above. Before the first one nearly all would be silent: a last layer of zeros lets no gradient through.) And **does it
 # listen to the time?** The same picture at a wrong time must get another answer.
+
 # %%
 with tf.GradientTape() as tape:
     error = tf.reduce_mean(tf.square(network([tf.constant(x_t), tf.constant(t)]) - noise))
@@ -502,6 +511,7 @@ assert difference > 0.05
 # - You **assembled** a U-Net: a normalisation that the time steers, residual blocks, attention, patches, skips.
 # - You **tested** it before the real training: silent at the start, able to learn by heart, every weight alive, awake
 #   to the time.
+
 # %% [markdown]
 # ## Exercises
 #
