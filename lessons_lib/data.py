@@ -58,8 +58,8 @@ def load(name, split="train", batch_size=128, *, seed=None, size=None, label="la
 
     name: as TFDS spells it, or "glyphs"; it is downloaded and prepared if it is not there yet.
     split: in TFDS's language: "train", "test[:2000]", "train+test[2000:]".
-    seed: with an int the stream is endless, reshuffled by that seed at every pass, and every batch is full. With None it
-        is one pass in the data set's own order; only the last batch may be smaller.
+    seed: with an int the stream is endless, reshuffled at every pass, the same each time it is read, and every batch is
+        full. With None it is one pass in the data set's own order; only the last batch may be smaller.
     size: crop to the middle square and resize to (size, size); None keeps the data set's own size.
     label: the feature that serves as label; None gives batches of images alone.
     data_dir: TFDS's folder; None is the environment's TFDS_DATA_DIR, else TFDS's default. (Glyphs have one of their own.)
@@ -100,13 +100,17 @@ def load(name, split="train", batch_size=128, *, seed=None, size=None, label="la
 
     fits = count * np.prod(shape) <= IN_MEMORY
     reading = tfds.ReadConfig(try_autocache=False, shuffle_seed=seed, interleave_cycle_length=1 if seed is None else 16)
+    reading.shuffle_reshuffle_each_iteration = False
     examples = builder.as_dataset(split=split, read_config=reading, shuffle_files=not fits and seed is not None)
     examples = examples.map(choose, num_parallel_calls=tf.data.AUTOTUNE)
     if fits:
         examples = tf.data.Dataset.from_tensor_slices(_read(examples, count, builder))
     if seed is not None:
-        buffer = count if fits else max(batch_size, int(IN_MEMORY // np.prod(shape)))
-        examples = examples.shuffle(buffer, seed=seed, reshuffle_each_iteration=True).repeat()
+        shuffled, buffer = examples, count if fits else max(batch_size, int(IN_MEMORY // np.prod(shape)))
+        examples = tf.data.Dataset.counter().flat_map(
+            lambda epoch: shuffled.shuffle(buffer, seed=int(seed) + 1_000_003 * epoch, reshuffle_each_iteration=False)
+        )  # and not one reshuffled in each pass, which would go on from where the last reader of this object stopped
+        examples = examples.repeat()  # tells that it has no end
     full = seed is not None or count % batch_size == 0
     batches = examples.batch(batch_size, drop_remainder=full)  # drops nothing, but makes the shape known
     return batches.map(to_unit if label is None else lambda image, label: (to_unit(image), label)).prefetch(2)

@@ -84,6 +84,15 @@ def test_the_same_seed_gives_the_same_stream(few_glyphs):
     assert not np.array_equal(first, other)
 
 
+@pytest.mark.parametrize("in_memory", [data.IN_MEMORY, 28 * 28 * 30])
+def test_a_stream_starts_the_same_whoever_has_read_of_it(few_glyphs, monkeypatch, in_memory):
+    monkeypatch.setattr(data, "IN_MEMORY", in_memory)
+    stream = data.load("glyphs", "train", 20, seed=1, data_dir=few_glyphs)
+    whole, _ = collect(stream.take(7))
+    np.testing.assert_array_equal(collect(stream.take(7))[0], whole)
+    np.testing.assert_array_equal(collect(stream.skip(5).take(2))[0], whole[100:])
+
+
 def test_images_of_any_shape_are_cropped_to_the_middle_and_resized(tmp_path):
     (images,) = data.load("odd_sizes", "train", 6, size=8, label=None, data_dir=tmp_path)
     assert images.shape == (6, 8, 8, 3)
