@@ -106,11 +106,10 @@ def load(name, split="train", batch_size=128, *, seed=None, size=None, label="la
     if fits:
         examples = tf.data.Dataset.from_tensor_slices(_read(examples, count, builder))
     if seed is not None:
-        shuffled, buffer = examples, count if fits else max(batch_size, int(IN_MEMORY // np.prod(shape)))
-        examples = tf.data.Dataset.counter().flat_map(
-            lambda epoch: shuffled.shuffle(buffer, seed=int(seed) + 1_000_003 * epoch, reshuffle_each_iteration=False)
-        )  # and not one reshuffled in each pass, which would go on from where the last reader of this object stopped
-        examples = examples.repeat()  # tells that it has no end
+        ordered, buffer = examples, count if fits else max(batch_size, int(IN_MEMORY // np.prod(shape)))
+        # Within a function, so that each reader gets a shuffle of its own: a shared one goes on from where the last one stopped.
+        fresh = tf.data.Dataset.from_tensors(0).flat_map(lambda _: ordered.shuffle(buffer, seed=seed).repeat())
+        examples = fresh.repeat()  # tells that it has no end
     full = seed is not None or count % batch_size == 0
     batches = examples.batch(batch_size, drop_remainder=full)  # drops nothing, but makes the shape known
     return batches.map(to_unit if label is None else lambda image, label: (to_unit(image), label)).prefetch(2)
