@@ -82,9 +82,11 @@ def sample(
     depend on it.
     """
     times = time_grid(schedule.T, steps, quadratic=quadratic)
+    if batch_size is not None and (not isinstance(batch_size, int | np.integer) or batch_size < 1):
+        raise ValueError(f"batch_size: expected a positive integer, or None; received {batch_size!r}")
     x_t = noise_of(seed, 0, shape)
     count = len(x_t)
-    size = count if batch_size is None else batch_size
+    size = batch_size or count
     yield State(schedule.T, x_t, None)
     for step, (t, s) in enumerate(pairwise(times), 1):
         std = sigma_hat(schedule, t, s) if large_noise else None

@@ -224,3 +224,10 @@ def test_the_network_is_never_asked_about_the_data():
     last(sampling.sample(predict_noise, LINEAR, (2, 2), 1000, eta=1.0))
     assert min(asked) == 1
     assert max(asked) == 1000
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.0])
+def test_a_batch_of_no_size_is_refused(batch_size):
+    states = sampling.sample(lambda x_t, t: x_t, SHORT, (2, 3), 2, batch_size=batch_size)
+    with pytest.raises(ValueError, match=f"batch_size: expected a positive integer, or None; received {batch_size}"):
+        next(states)
