@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install lessons test lab render bench weights lock
+.PHONY: help install lessons test lab render bench speed quality weights lock
 
 PYTHON ?= python3
 # cpu or gpu: which TensorFlow .venv gets; without a word, the one it has.
@@ -36,10 +36,15 @@ lab: $(READY) ## open the lessons in JupyterLab
 render: $(READY) ## run the lessons and refresh the committed notebooks and their measured times
 	@.venv/bin/python tools/lessons.py render
 
-bench: $(READY) ## measure the networks' speed (benchmarks/README.md); BENCH="--batch 256" and the like
+bench: speed quality ## measure speed, then quality; some 25 minutes on two cores (benchmarks/README.md)
+
+speed: $(READY) ## the first half alone: BENCH="--batch 256" and the like
 	@.venv/bin/python benchmarks/speed.py $(if $(PEER),--peer $(PEER)) $(BENCH)
 
-weights: $(READY) ## train packaged weights anew: WEIGHTS=classifier
+quality: $(READY) ## the second half alone: QUALITY="--steps 2400 --seeds 0 1 2 --recipe rate=4e-3"
+	@PYTHONPATH=tools .venv/bin/python benchmarks/quality.py $(QUALITY)
+
+weights: $(READY) ## train packaged weights anew: WEIGHTS=digits or classifier
 	@.venv/bin/python tools/weights.py $(WEIGHTS)
 
 lock: $(READY) ## resolve the newest allowed versions into the two lock files

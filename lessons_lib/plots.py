@@ -13,6 +13,7 @@ import numpy as np
 from einops import rearrange
 from IPython import get_ipython
 from IPython.display import Image, display
+from keras.callbacks import LambdaCallback
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
@@ -194,6 +195,23 @@ def progress(items, total, label, note=lambda: ""):
     finally:  # also when the loop is left early
         text = f"{label}: {done} in {time.monotonic() - start:.0f} s {note() if done else ''}".rstrip()
         line.update({"text/plain": text}, raw=True) if notebook else print(text)
+
+
+def fit_progress(steps, label):
+    """The same line for `fit`: a callback that goes through so many steps, and notes the losses."""
+    losses = {}
+    line = progress(range(steps), steps, label, lambda: ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items()))
+
+    def step(batch, logs):
+        losses.update(logs)
+        next(line, None)
+
+    return LambdaCallback(
+        on_train_begin=lambda logs: next(line),
+        on_train_batch_end=step,
+        on_epoch_end=lambda epoch, logs: losses.update(logs),
+        on_train_end=lambda logs: line.close(),
+    )
 
 
 def _checked(argument, values, rank):

@@ -1,5 +1,6 @@
 """`make bench` on a tiny network: that it works, not how fast."""
 
+import functools
 import importlib.util
 import os
 import re
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 
 import peer
+import quality
 import speed
 import table
+import weights as tool
 from lessons import ROOT
-from lessons_lib import unet
+from lessons_lib import data, schedule, training, unet, weights
 from lessons_lib.layers import AdaptiveGroupNorm
 
 NUMBER = r"\d+(?:\.\d+)?"
@@ -158,3 +161,40 @@ def test_the_peers_work_is_counted_by_hooks():
             return self.dense(self.halve(x))
 
     assert peer.flops(Two()) == 2 * (9 * 6 * 4 * 4) + 2 * (4 * 5 * 6 * 4)
+
+
+# ---- quality
+
+
+@pytest.fixture
+def small_mnist(few_glyphs, monkeypatch):
+    """What is to be MNIST is sixty printed digits."""
+    load = data.load
+    monkeypatch.setattr(data, "load", lambda name, *rest, **options: load("glyphs", *rest, **options, data_dir=few_glyphs))
+
+
+def test_quality_is_measured_by_steps_and_seeds(small_mnist, monkeypatch, capsys):
+    monkeypatch.setattr(training, "load_weights", lambda: (lambda x_t, t: 0 * x_t, schedule.linear(1000)))
+    arguments = ["--steps", "1", "2", "--seeds", "3", "4", "--repeats", "1", "--recipe", "widths=(8,)", "patch=4", "target=noise"]
+    quality.main(arguments, images=4)
+    said = capsys.readouterr().out
+    table = rows(said, "widths")
+    assert [row[1:3] for row in table] == [["3", "1"], ["3", "2"], ["4", "1"], ["4", "2"]]
+    for row in table:
+        assert row[0] == "widths (8,), patch 4, target noise"
+        assert float(row[3]) > 0
+        assert 0.5 < float(row[4]) < 2  # the loss of answering 0
+        assert all(re.fullmatch(rf"{NUMBER} ± {NUMBER}", cell) for cell in row[5:])
+    times = {int(row[0]): float(row[1].split()[0]) for count in (10, 50, 200) for row in rows(said, count)}
+    assert 0 < times[10] < times[50] < times[200]
+
+
+def test_the_command_trains_digits(small_mnist, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tool, "recipe", functools.partial(tool.recipe, widths=(8,), patch=4, batch=4))
+    card = tool.digits(tmp_path / "out", tmp_path / "checkpoints", steps=20, images=4)
+    assert capsys.readouterr().out.count(" of 20: loss ") == 20
+    assert weights.read(tmp_path / "out" / "digits.weights.h5").items() >= card.items()
+    assert (card["steps"], len(card["losses"])) == (20, 20)
+    assert {"data", "code", "versions", "settings", "precision", "seed", "minutes", "distance"} <= card.keys()
+    predict_noise, noise = training.load_weights(tmp_path / "out" / "digits.weights.h5")
+    assert predict_noise(np.zeros((2, 28, 28, 1), np.float32), np.array([1, noise.T])).shape == (2, 28, 28, 1)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from einops import rearrange
 
-from lessons_lib.checks import lesson_01, lesson_02, lesson_03, lesson_04
+from lessons_lib.checks import lesson_01, lesson_02, lesson_03, lesson_04, lesson_05
 
 
 def rates(betas):
@@ -27,6 +27,21 @@ def multi_head(q, k, v, heads, pattern="b n (h c) -> b h n c", root=None):
     return rearrange(attend(q, k, v, root or q.shape[-1]), "b h n c -> b n (h c)")
 
 
+def moving_average(values, decay, warm=lambda n: (1 + n) / (10 + n), first=0):
+    average = values[first]
+    for n, value in enumerate(values[1:], 1):
+        d = min(decay, warm(n))
+        average = d * average + (1 - d) * value
+    return average
+
+
+def make_pairs(x_0, chain, rng, low=1, high=5, shape=None, size=1.0):
+    t = rng.integers(low, high, len(x_0))
+    noise = np.broadcast_to(rng.normal(size=shape or x_0.shape), x_0.shape)
+    a = chain.alpha_bar[t][:, None, None, None]
+    return np.sqrt(a) * x_0 + np.sqrt(1 - a) * noise, t, size * noise
+
+
 @pytest.mark.parametrize(
     ("check", "right"),
     [
@@ -38,6 +53,10 @@ def multi_head(q, k, v, heads, pattern="b n (h c) -> b h n c", root=None):
         (lesson_03.to_noise, noise),
         (lesson_04.unpatch, unpatch),
         (lesson_04.multi_head, multi_head),
+        (lesson_05.moving_average, moving_average),
+        (lesson_05.min_snr, lambda s, gamma: np.minimum(s.alpha_bar, gamma * (1 - s.alpha_bar))[1:]),
+        (lesson_05.min_snr, lambda s, gamma: np.minimum(s.snr[1:], gamma) / (s.snr[1:] + 1)),
+        (lesson_05.make_pairs, make_pairs),
     ],
 )
 def test_a_right_answer_passes(check, right, capsys):
@@ -66,6 +85,36 @@ def test_a_right_answer_passes(check, right, capsys):
         (lesson_04.multi_head, lambda q, k, v, heads: multi_head(q, k, v, heads, root=6), "off by up to .*of 3, not of 6"),
         (lesson_04.multi_head, lambda q, k, v, heads: multi_head(q, k, v, heads, "b n (c h) -> b h n c"), "with 2 heads: .*Hint"),
         (lesson_04.multi_head, lambda q, k, v, heads: q[0], r"expected the shape of v, \(2, 5, 6\); received \(5, 6\)"),
+        (lesson_05.moving_average, lambda v, d: moving_average(v, 1 - d), "Hint: d stands at what is remembered"),
+        (lesson_05.moving_average, lambda v, d: moving_average(v, d, lambda n: 1), "with decay 0.5: .*smaller of decay and"),
+        (
+            lesson_05.moving_average,
+            lambda v, d: moving_average(v, d, lambda n: n / (9 + n)),
+            "in step n, from 1",
+        ),
+        (lesson_05.moving_average, lambda v, d: np.mean(v, axis=0), "of 5 values with decay 0.5: expected .*Hint"),
+        (lesson_05.moving_average, lambda v, d: 0.0, r"shape \(3,\) like each of the values; received shape \(\)"),
+        (
+            lesson_05.min_snr,
+            lambda s, gamma: np.minimum(s.snr, gamma)[1:],
+            "gamma = 5.0: .*Hint: an error of x_0 weighs",
+        ),
+        (
+            lesson_05.min_snr,
+            lambda s, gamma: np.minimum(s.snr, gamma) * (1 - s.alpha_bar),
+            r"in 1..50, shape .*begin at t = 0",
+        ),
+        (lesson_05.min_snr, lambda s, gamma: (np.minimum(s.snr, gamma) / np.maximum(s.snr, 1e-9))[1:], "expected .* at t = "),
+        (lesson_05.make_pairs, lambda *a: make_pairs(*a, low=0), r"from 1 to 4 .* received \[0, 1, 2, 3, 4\]. Hint: t = 0 is"),
+        (lesson_05.make_pairs, lambda *a: make_pairs(*a, high=4), r"received \[1, 2, 3\]. Hint: .*leaves its upper end out"),
+        (lesson_05.make_pairs, lambda *a: make_pairs(*a, shape=(4, 4, 1)), "received the same for two of them. Hint"),
+        (lesson_05.make_pairs, lambda *a: make_pairs(*a, size=1.2), "expected noise of mean 0 .* received -?0.0. and 1.2"),
+        (lesson_05.make_pairs, lambda x, *a: (x, *make_pairs(x, *a)[1:]), "off by up to .*Hint: .DDPM, eq. 4"),
+        (
+            lesson_05.make_pairs,
+            lambda *a: [part[:1] for part in make_pairs(*a)],
+            r"the shape of x_0, \(400, 4, 4, 1\); received \(1",
+        ),
     ],
 )
 def test_a_wrong_answer_is_told_what_was_expected(check, wrong, message):

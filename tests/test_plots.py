@@ -5,6 +5,7 @@ import sys
 import types
 
 import imageio.v3 as iio
+import keras
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -245,6 +246,18 @@ def test_progress_left_early_says_how_far_it_came(capsys):
             break
     list(plots.progress([], 0, "nothing", lambda: [][-1]))
     assert capsys.readouterr().out == "adding: 2 in 0 s\nnothing: 0 in 0 s\n"
+
+
+@pytest.mark.parametrize(("stop", "line"), [(4, "fitting: 4 in 0 s"), (2, "fitting: 2 in 0 s")])
+def test_progress_of_fit_leaves_one_line(capsys, stop, line):
+    image = keras.Input((1,))
+    model = keras.Model(image, keras.layers.Dense(1)(image))
+    model.compile("sgd", "mse")
+    halt = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: setattr(model, "stop_training", 2 * epoch + 2 == stop))
+    x = np.zeros((8, 1), np.float32)
+    progress = plots.fit_progress(4, "fitting")
+    model.fit(x, x, batch_size=4, epochs=2, validation_data=(x, x), callbacks=[progress, halt], verbose=0)
+    assert capsys.readouterr().out == f"{line} loss 0.000, val_loss 0.000\n"
 
 
 def test_progress_in_a_notebook_updates_one_display(monkeypatch, capsys):
