@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from keras import ops
 
-from lessons_lib.diffusion import to_noise, to_x_0
+from lessons_lib.diffusion import add_noise, to_noise, to_x_0
 
 
 class State(NamedTuple):
@@ -71,29 +71,99 @@ def noise_of(seed, step, shape):
 
 
 def sample(
-    predict_noise, schedule, shape, steps, *, eta=0.0, seed=0, clip=False, large_noise=False, quadratic=False, batch_size=None
+    predict_noise,
+    schedule,
+    shape,
+    steps,
+    *,
+    x_T=None,
+    eta=0.0,
+    seed=0,
+    clip=False,
+    large_noise=False,
+    quadratic=False,
+    batch_size=None,
 ):
     """Walk from noise to data: yields the `State` at T, then after each step, the last at 0 (DDIM, eq. 12; DDPM, algorithm 2).
 
-    shape: (B, ...) of what is sampled. steps: how many of the schedule's T times to visit; the other ones are left out. eta: 0
-    is DDIM, 1 is DDPM. seed: same seed, same pictures. clip: keep each predicted x_0 within [-1, 1], as images are; the
-    network's errors near T would be magnified otherwise. large_noise: DDPM's other variance, `sigma_hat`, in place of eta's.
-    quadratic: see `time_grid`. batch_size: how many images to ask the network about at once; None: all. The pictures do not
-    depend on it.
+    shape: (B, ...) of what is sampled. steps: how many of the schedule's T times to visit; the other ones are left out. x_T:
+    where to start, of that shape; without a word, noise by the seed. eta: 0 is DDIM, 1 is DDPM. seed: same seed, same pictures.
+    clip: keep each predicted x_0 within [-1, 1], as images are; the network's errors near T would be magnified otherwise.
+    large_noise: DDPM's other variance, `sigma_hat`, in place of eta's. quadratic: see `time_grid`. batch_size: how many images
+    to ask the network about at once; None: all. The pictures do not depend on it.
     """
     times = time_grid(schedule.T, steps, quadratic=quadratic)
-    if batch_size is not None and (not isinstance(batch_size, int | np.integer) or batch_size < 1):
-        raise ValueError(f"batch_size: expected a positive integer, or None; received {batch_size!r}")
-    x_t = noise_of(seed, 0, shape)
-    count = len(x_t)
-    size = batch_size or count
+    ask = _asking(predict_noise, batch_size)
+    x_t = noise_of(seed, 0, shape) if x_T is None else _checked("x_T", x_T, shape)
     yield State(schedule.T, x_t, None)
     for step, (t, s) in enumerate(pairwise(times), 1):
         std = sigma_hat(schedule, t, s) if large_noise else None
-        asked = np.full(count, t, np.int32)
-        parts = [predict_noise(x_t[i : i + size], asked[i : i + size]) for i in range(0, count, size)]
-        noise_pred = parts[0] if len(parts) == 1 else np.concatenate(parts)
         noise = noise_of(seed, step, shape) if (eta or std) and s else None
-        x_t, x_0 = reverse_step(x_t, noise_pred, t, s, schedule, eta, noise, noise_std=std, clip=clip)
+        x_t, x_0 = reverse_step(x_t, ask(x_t, t), t, s, schedule, eta, noise, noise_std=std, clip=clip)
         x_t, x_0 = ops.convert_to_numpy(x_t), ops.convert_to_numpy(x_0)
         yield State(int(s), x_t, x_0)
+
+
+def invert(predict_noise, schedule, x_0, steps, *, corrections=0, quadratic=False, batch_size=None):
+    """Walk from data to the noise that DDIM would make it of: its steps backwards, from 0 to T (DDIM, section 4.3).
+
+    x_0: (B, ...) float32. Yields the `State` at 0, then after each step. A step from s up to t takes the noise that is
+    predicted at t, as the step down did, though x_t is not known yet: x_s stands in for it, or, with `corrections`, as often,
+    the x_t found so far. So the network is never asked about t = 0, and `sample` leads back, up to an error that falls with the
+    steps. Other arguments as for `sample`.
+    """
+    if not isinstance(corrections, int | np.integer) or corrections < 0:
+        raise ValueError(f"corrections: expected an integer of at least 0; received {corrections!r}")
+    times = time_grid(schedule.T, steps, quadratic=quadratic)[::-1]
+    ask = _asking(predict_noise, batch_size)
+    x_s = _checked("x_0", x_0, np.shape(x_0))
+    yield State(0, x_s, None)
+    for s, t in pairwise(times):
+        x_t = x_s
+        for _ in range(1 + corrections):
+            noise_pred = ask(x_t, t)
+            x_0 = to_x_0(x_s, noise_pred, schedule.alpha_bar[s]) if s else x_s
+            x_t = ops.convert_to_numpy(add_noise(x_0, noise_pred, schedule.alpha_bar[t]))
+        yield State(int(t), x_t, ops.convert_to_numpy(x_0))
+        x_s = x_t
+
+
+def slerp(one, other, part):
+    """The point on the arc from one noise to another, that keeps its length (Shoemake 1985; DDIM, appendix D.5).
+
+    one, other: (B, ...), of which each image has an arc of its own; part: a number in [0, 1], or one for each image, (B,).
+    Raises ValueError for other shapes and parts, and for opposite noises, between which there are many arcs.
+    """
+    one = np.asarray(one)
+    other, part = _checked("other", other, one.shape), np.asarray(part, np.float64)
+    if part.shape not in ((), one.shape[:1]) or not ((part >= 0) & (part <= 1)).all():
+        raise ValueError(f"part: expected a number in [0, 1], or {len(one)} of them; received {part.tolist()}")
+    rows, others = (x.reshape(len(x), -1).astype(np.float64) for x in (one, other))
+    lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(others, axis=1)
+    angle = np.arccos(np.clip(np.sum(rows * others, axis=1) / np.maximum(lengths, 1e-300), -1, 1))
+    if (angle > np.pi - 1e-6).any() or not lengths.all():
+        raise ValueError("other: expected noises between which there is one arc; received opposite ones, or zeros")
+    near = angle < 1e-6  # nearly one point: the arc is a straight line
+    sine = np.where(near, 1, np.sin(angle))
+    ahead, behind = (np.where(near, x, np.sin(x * angle) / sine) for x in (part, 1 - part))
+    return (behind[:, None] * rows + ahead[:, None] * others).reshape(one.shape).astype(one.dtype)
+
+
+def _asking(predict_noise, batch_size):
+    """`predict_noise` for all images at one time, so many at once."""
+    if batch_size is not None and (not isinstance(batch_size, int | np.integer) or batch_size < 1):
+        raise ValueError(f"batch_size: expected a positive integer, or None; received {batch_size!r}")
+
+    def ask(x_t, t):
+        size, asked = batch_size or len(x_t), np.full(len(x_t), t, np.int32)
+        parts = [predict_noise(x_t[i : i + size], asked[i : i + size]) for i in range(0, len(x_t), size)]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    return ask
+
+
+def _checked(argument, values, shape):
+    values = np.asarray(values)
+    if values.dtype.kind != "f" or values.shape != tuple(shape):
+        raise ValueError(f"{argument}: expected floats of shape {tuple(shape)}; received {values.dtype} of {values.shape}")
+    return values

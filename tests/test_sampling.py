@@ -231,3 +231,126 @@ def test_a_batch_of_no_size_is_refused(batch_size):
     states = sampling.sample(lambda x_t, t: x_t, SHORT, (2, 3), 2, batch_size=batch_size)
     with pytest.raises(ValueError, match=f"batch_size: expected a positive integer, or None; received {batch_size}"):
         next(states)
+
+
+def test_a_walk_starts_where_it_is_told():
+    x_T = normal(3, 2).astype(np.float32)
+    world = oracle.gaussian(SHORT, [0.3, -0.2], 0.5)
+    first, *_, end = sampling.sample(world.predict_noise, SHORT, (3, 2), 5, x_T=x_T)
+    assert (first.t, first.x_0) == (T, None)
+    np.testing.assert_array_equal(first.x_t, x_T)
+    own = last(sampling.sample(world.predict_noise, SHORT, (3, 2), 5, x_T=sampling.noise_of(0, 0, (3, 2))))
+    np.testing.assert_array_equal(own.x_t, last(sampling.sample(world.predict_noise, SHORT, (3, 2), 5)).x_t)
+    assert np.abs(own.x_t - end.x_t).max() > 0.1
+    with pytest.raises(ValueError, match=r"x_T: expected floats of shape \(2, 2\); received float32 of \(3, 2\)"):
+        next(sampling.sample(world.predict_noise, SHORT, (2, 2), 5, x_T=x_T))
+
+
+# ---- invert
+
+
+@pytest.mark.parametrize(("corrections", "orders"), [(0, (0.8, 1.2)), (1, (0.8, 2.2))])
+def test_invert_and_back_gives_x_0_with_an_error_that_falls(corrections, orders):
+    world = oracle.gaussian(LINEAR, [0.5, -0.3], 0.25)
+    x_0 = 0.5 * normal(50, 2) + [0.5, -0.3]
+    errors = []
+    for steps in (20, 40, 80):
+        up = last(sampling.invert(world.predict_noise, LINEAR, x_0, steps, corrections=corrections))
+        assert up.t == 1000
+        down = last(sampling.sample(world.predict_noise, LINEAR, x_0.shape, steps, x_T=up.x_t))
+        errors.append(np.sqrt(np.mean((down.x_t - x_0) ** 2)))
+    slopes = np.diff(np.log2(errors))
+    assert (-slopes > orders[0]).all()
+    assert (-slopes < orders[1]).all()
+    assert errors[0] < (0.1, 0.02)[corrections]
+
+
+def test_many_corrections_are_the_exact_way_back():
+    """The steps of `sample` themselves, backwards: x_t is where the step down leads to x_s."""
+    world = oracle.gaussian(LINEAR, [0.5, -0.3], 0.25)
+    x_0 = 0.5 * normal(5, 2)
+    states = list(sampling.invert(world.predict_noise, LINEAR, x_0, 20, corrections=60))
+    assert [state.t for state in states] == sampling.time_grid(1000, 20)[::-1].tolist()
+    for below, above in pairwise(states):
+        times = np.full(5, above.t)
+        x_s, x_0 = sampling.reverse_step(above.x_t, world.predict_noise(above.x_t, times), above.t, below.t, LINEAR)
+        np.testing.assert_allclose(x_s, below.x_t, atol=1e-9)
+        np.testing.assert_allclose(x_0, above.x_0, atol=1e-9)
+
+
+def test_inverting_ends_in_the_gaussians_noise():
+    """A Gaussian's noise is a straight line's: x_T is x_0 seen in its own units, up to the steps' error."""
+    world = oracle.gaussian(LINEAR, [0.5], 0.25)
+    x_0 = np.array([[0.0], [0.5], [1.5]])
+    up = last(sampling.invert(world.predict_noise, LINEAR, x_0, 500, corrections=1))
+    np.testing.assert_allclose(up.x_t, (x_0 - 0.5) / 0.5, atol=0.02)
+
+
+@pytest.mark.parametrize("batch_size", [None, 2, 5])
+def test_inverting_never_asks_about_the_data_and_in_batches(batch_size):
+    asked = []
+
+    def predict_noise(x_t, t):
+        asked.append((len(x_t), t.min(), t.max(), t.dtype))
+        return 0.1 * x_t
+
+    x_0 = normal(5, 3).astype(np.float32)
+    end = last(sampling.invert(predict_noise, SHORT, x_0, 4, batch_size=batch_size, corrections=1))
+    assert min(low for _, low, _, _ in asked) >= 1
+    assert all((low == high, kind) == (True, np.int32) for _, low, high, kind in asked)
+    assert sum(count for count, *_ in asked) == 2 * 4 * 5
+    whole = last(sampling.invert(lambda x_t, t: 0.1 * x_t, SHORT, x_0, 4, corrections=1))
+    np.testing.assert_array_equal(end.x_t, whole.x_t)
+    assert end.x_t.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"corrections": -1}, "corrections: expected an integer of at least 0; received -1"),
+        ({"corrections": 1.5}, "corrections: expected an integer of at least 0; received 1.5"),
+        ({"batch_size": 0}, "batch_size: expected a positive integer, or None; received 0"),
+        ({"x_0": np.zeros((2, 3), int)}, r"x_0: expected floats of shape \(2, 3\); received int64 of \(2, 3\)"),
+        ({"steps": 41}, "steps: expected an integer in 1..40; received 41"),
+    ],
+)
+def test_bad_inversions_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        next(sampling.invert(lambda x_t, t: x_t, SHORT, **({"x_0": normal(2, 3), "steps": 4} | arguments)))
+
+
+# ---- slerp
+
+
+def test_slerp_is_the_arc():
+    one, other = np.array([[3.0, 0.0], [1.0, 0.0]]), np.array([[0.0, 3.0], [np.sqrt(0.5), np.sqrt(0.5)]])
+    np.testing.assert_allclose(
+        sampling.slerp(one, other, 1 / 3), [[3 * np.sqrt(0.75), 1.5], [np.cos(np.pi / 12), np.sin(np.pi / 12)]]
+    )
+    np.testing.assert_allclose(sampling.slerp(one, other, [0.0, 1.0]), [one[0], other[1]], atol=1e-12)
+
+
+def test_slerp_keeps_what_noise_looks_like():
+    one, other = normal(2, 3, 28, 28, 1).astype(np.float32)
+    for part in (0.0, 0.25, 0.5, 1.0):
+        middle = sampling.slerp(one, other, part)
+        assert (middle.dtype, middle.shape) == (np.float32, one.shape)
+        assert np.abs(middle.std(axis=(1, 2, 3)) - 1).max() < 0.1  # a straight line's would be 0.71 half-way
+    np.testing.assert_array_equal(sampling.slerp(one, other, 0.0), one)
+    np.testing.assert_allclose(sampling.slerp(one, other, 0.3), sampling.slerp(other, one, 0.7), atol=1e-6)
+    np.testing.assert_allclose(sampling.slerp(one, one, 0.3), one, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "part", "message"),
+    [
+        (normal(2, 3), normal(2, 4), 0.5, r"other: expected floats of shape \(2, 3\); received float64 of \(2, 4\)"),
+        (normal(2, 3), normal(2, 3), 1.5, r"part: expected a number in \[0, 1\], or 2 of them; received 1.5"),
+        (normal(2, 3), normal(2, 3), [0.5] * 3, r"part: .*received \[0.5, 0.5, 0.5\]"),
+        (normal(2, 3), -normal(2, 3), 0.5, "received opposite ones, or zeros"),
+        (normal(2, 3), 0 * normal(2, 3), 0.5, "received opposite ones, or zeros"),
+    ],
+)
+def test_slerp_refuses_what_has_no_arc(one, other, part, message):
+    with pytest.raises(ValueError, match=message):
+        sampling.slerp(one, other, part)
