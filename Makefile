@@ -41,7 +41,7 @@ bench: speed quality ## measure speed, then quality; some 25 minutes on two core
 speed: $(READY) ## the first half alone: BENCH="--batch 256" and the like
 	@.venv/bin/python benchmarks/speed.py $(if $(PEER),--peer $(PEER)) $(BENCH)
 
-quality: $(READY) ## the second half alone: QUALITY="--steps 2400 --seeds 0 1 2 --recipe rate=4e-3"
+quality: $(READY) ## the second half alone: QUALITY="--steps 4800 --seeds 0 1 2 --recipe rate=4e-3"
 	@PYTHONPATH=tools .venv/bin/python benchmarks/quality.py $(QUALITY)
 
 weights: $(READY) ## train packaged weights anew: WEIGHTS=digits or classifier

@@ -1,6 +1,5 @@
 """`make bench` on a tiny network: that it works, not how fast."""
 
-import functools
 import importlib.util
 import os
 import re
@@ -190,7 +189,8 @@ def test_quality_is_measured_by_steps_and_seeds(small_mnist, monkeypatch, capsys
 
 
 def test_the_command_trains_digits(small_mnist, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(tool, "recipe", functools.partial(tool.recipe, widths=(8,), patch=4, batch=4))
+    recipe, small = tool.recipe, {"widths": (8,), "patch": 4, "batch": 4, "blocks": 1}
+    monkeypatch.setattr(tool, "recipe", lambda *rest, **options: recipe(*rest, **options | small))
     card = tool.digits(tmp_path / "out", tmp_path / "checkpoints", steps=20, images=4)
     assert capsys.readouterr().out.count(" of 20: loss ") == 20
     assert weights.read(tmp_path / "out" / "digits.weights.h5").items() >= card.items()

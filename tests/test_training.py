@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 from keras import Input, Model, layers
 
-from lessons_lib import data, diffusion, schedule, training, unet, weights
+from lessons_lib import data, diffusion, metrics, sampling, schedule, training, unet, weights
 
 TEN = schedule.linear(10)
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (12, 4, 4, 1)).astype(np.float32)
@@ -636,3 +636,25 @@ def test_weights_of_another_network_than_the_cards_are_refused(tmp_path, other):
     training.save_weights(with_weights(), path, CARD | {"network": CARD["network"] | other})
     with pytest.raises(weights.WeightsError, match=r"net\.weights\.h5: expected the weights of unet"):
         training.load_weights(path)
+
+
+# ---- the packaged network
+
+
+def test_the_packaged_digits_are_small_and_have_papers():
+    path = weights.FOLDER / "digits.weights.h5"
+    card = weights.read(path)
+    assert path.stat().st_size <= 8e6
+    assert unet.flops(unet.unet(**card["network"])) <= 0.15e9
+    told = {"data", "code", "versions", "machine", "settings", "target", "schedule", "T", "precision", "seed", "steps", "minutes"}
+    assert told | {"losses", "distance", "sha256"} <= card.keys()
+
+
+def test_the_packaged_network_draws_digits():
+    """The distance of 256 digits in 10 steps: more than of many in 50 steps; noise has 500."""
+    predict_noise, noise = training.load_weights()
+    *_, end = sampling.sample(predict_noise, noise, (256, 28, 28, 1), 10, clip=True, batch_size=64)
+    drawn = metrics.frechet_distance(metrics.features(end.x_t), metrics.reference()[0], resamples=10)
+    assert drawn.value < 12
+    assert (np.abs(end.x_t) <= 1).all()
+    assert 0.08 < (end.x_t > 0).mean() < 0.18  # as much ink as in MNIST, 13 %

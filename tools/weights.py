@@ -36,7 +36,7 @@ def classifier(folder=weights.FOLDER, epochs=8, train="train", test="test"):
     model.compile(keras.optimizers.AdamW(rate, weight_decay=0.01), loss, metrics=["accuracy"], jit_compile=False)
     model.optimizer.build(model.trainable_variables)
 
-    start = time.monotonic()
+    card, start = described(train), time.monotonic()
     batches = moved(data.load("mnist", train, batch, seed=SEED))
     history = model.fit(batches, steps_per_epoch=steps, epochs=epochs, shuffle=False, verbose=2)
     minutes = (time.monotonic() - start) / 60
@@ -48,7 +48,8 @@ def classifier(folder=weights.FOLDER, epochs=8, train="train", test="test"):
     known, path = metrics.statistics(seen), Path(folder) / "mnist_features.npz"
     np.savez_compressed(path, features=seen[:2000], **known._asdict())
 
-    card = described(train, minutes) | {
+    card |= {
+        "minutes": round(minutes, 1),
         "network": "metrics.classifier()",
         "settings": f"AdamW, weight decay 0.01, learning rate 3e-3 with a cosine's decay, batches of {batch}, {epochs} epochs; "
         "images turned by up to 11 degrees, moved by up to 8 % and scaled by up to 10 %",
@@ -64,11 +65,10 @@ def classifier(folder=weights.FOLDER, epochs=8, train="train", test="test"):
 
 def digits(folder=weights.FOLDER, checkpoints=Path("build/weights"), steps=15_000, images=2000, split="train"):
     """The network that draws digits: lesson 05's recipe, deeper, for longer, and with a longer average."""
-    start = time.monotonic()
+    card, start = described(split), time.monotonic()
     told = keras.callbacks.LambdaCallback(on_epoch_end=tell)
-    run = recipe(checkpoints, steps=steps, blocks=3, rate=3e-3, decay=0.999, split=split, callbacks=[told])
-    minutes = (time.monotonic() - start) / 60
-    card = described(split, minutes) | run.card
+    run = recipe(checkpoints, steps=steps, batch=64, blocks=3, rate=3e-3, decay=0.999, split=split, callbacks=[told])
+    card |= {"minutes": round((time.monotonic() - start) / 60, 1)} | run.card
     with run.average.applied():
         card["distance"] = f"{distance(run, 50, images)}, of {images} digits drawn in 50 DDIM steps, against MNIST's test digits"
         training.save_weights(run.model, Path(folder) / "digits.weights.h5", card)
@@ -87,8 +87,8 @@ class Run(NamedTuple):
 def recipe(
     checkpoints=None,
     *,
-    steps=2400,
-    batch=64,
+    steps=4800,
+    batch=32,
     widths=(32, 64),
     blocks=2,
     patch=2,
@@ -165,8 +165,8 @@ def arrays(split):
     return np.concatenate(images), np.concatenate(labels)
 
 
-def described(split, minutes):
-    """What every card says: data, code, versions, machine, seed and time."""
+def described(split):
+    """What every card says of how a training starts: data, code, versions, machine and seed."""
     describe = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     return {
         "data": f"MNIST, split {split}, as TensorFlow Datasets has it",
@@ -175,7 +175,6 @@ def described(split, minutes):
         "machine": f"{platform.machine()}, CPU",
         "precision": keras.config.dtype_policy().name,
         "seed": SEED,
-        "minutes": round(minutes, 1),
     }
 
 

@@ -8,7 +8,7 @@ from lessons_lib import schedule
 def moving_average(answer):
     """`answer(values, decay)`: the exponential moving average that starts with values[0], with a decay that warms up."""
     rng = np.random.default_rng(0)
-    for decay, count in ((0.5, 5), (0.9, 30), (0.99, 4)):
+    for decay, count in ((0.5, 30), (0.2, 10), (0.99, 4)):
         values = rng.normal(size=(count, 3))
         expected = values[0]
         for n in range(1, count):
