@@ -36,7 +36,7 @@ lab: $(READY) ## open the lessons in JupyterLab
 render: $(READY) ## run the lessons and refresh the committed notebooks and their measured times
 	@.venv/bin/python tools/lessons.py render
 
-bench: speed quality ## measure speed, then quality; some 25 minutes on two cores (benchmarks/README.md)
+bench: speed quality ## measure speed, then quality (benchmarks/README.md)
 
 speed: $(READY) ## the first half alone: BENCH="--batch 256" and the like
 	@.venv/bin/python benchmarks/speed.py $(if $(PEER),--peer $(PEER)) $(BENCH)

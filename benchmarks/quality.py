@@ -12,10 +12,10 @@ import weights  # of tools/
 from lessons_lib import sampling, training
 
 
-def main(arguments=None, recipe=weights.recipe, images=2000):
+def main(arguments=None, images=2000):
     """Train, measure and print; each row as soon as it is known, and all as tables in the end."""
     options = parsed(arguments)
-    rows = [trained(recipe, steps, seed, options.recipe, images) for seed in options.seeds for steps in options.steps]
+    rows = [trained(steps, seed, options.recipe, images) for seed in options.seeds for steps in options.steps]
     if rows:
         print(table.markdown(["recipe", "seed", "steps", "minutes", "last loss", "10 DDIM steps", "25 DDIM steps"], rows))
     rows = [[str(steps), table.spread(seconds(steps, options.repeats))] for steps in (10, 50, 200)]
@@ -43,10 +43,10 @@ def setting(text):
         return name, value
 
 
-def trained(recipe, steps, seed, changes, images):
+def trained(steps, seed, changes, images):
     """A row: what so many steps cost, and what they bought."""
     start = time.perf_counter()
-    run = recipe(steps=steps, seed=seed, **dict(changes))
+    run = weights.recipe(steps=steps, seed=seed, **dict(changes))
     minutes = (time.perf_counter() - start) / 60
     with run.average.applied():
         distances = [str(weights.distance(run, count, images)) for count in (10, 25)]

@@ -4,6 +4,7 @@ What comes out differs by machine: sums are rounded in another order, and traini
 checkpoints, in build/weights, if they were stopped.
 """
 
+import hashlib
 import platform
 import subprocess
 import sys
@@ -170,6 +171,7 @@ def described(split):
     describe = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     return {
         "data": f"MNIST, split {split}, as TensorFlow Datasets has it",
+        "data_sha256": hashlib.sha256(data.to_pixels(arrays(split)[0]).tobytes()).hexdigest(),  # of the pixels, in its order
         "code": describe.stdout.strip() or "unknown",
         "versions": f"TensorFlow {tf.__version__}, Keras {keras.__version__}",
         "machine": f"{platform.machine()}, CPU",
