@@ -64,7 +64,7 @@ def classifier(folder=weights.FOLDER, epochs=8, train="train", test="test"):
     return card
 
 
-def digits(folder=weights.FOLDER, checkpoints=Path("build/weights"), steps=15_000, images=2000, split="train"):
+def digits(folder=weights.FOLDER, checkpoints=Path("build/weights"), steps=40_000, images=2000, split="train"):
     """The network that draws digits: lesson 05's recipe, deeper, for longer, and with a longer average."""
     card, start = described(split), time.monotonic()
     told = keras.callbacks.LambdaCallback(on_epoch_end=tell)
