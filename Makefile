@@ -42,7 +42,7 @@ speed: $(READY) ## the first half alone: BENCH="--batch 256" and the like
 	@.venv/bin/python benchmarks/speed.py $(if $(PEER),--peer $(PEER)) $(BENCH)
 
 quality: $(READY) ## the second half alone: QUALITY="--steps 4800 --seeds 0 1 2 --recipe rate=4e-3"
-	@PYTHONPATH=tools .venv/bin/python benchmarks/quality.py $(QUALITY)
+	@PYTHONPATH=tools .venv/bin/python benchmarks/quality.py $(if $(PEER),--peer $(PEER)) $(QUALITY)
 
 weights: $(READY) ## train packaged weights anew: WEIGHTS=digits or classifier
 	@.venv/bin/python tools/weights.py $(WEIGHTS)

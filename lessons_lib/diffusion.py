@@ -16,7 +16,7 @@ def corrupt(x, noise, amount):
 
     x, noise: (B, ...), of a like size; amount: (B,), one number per image in [0, 1], 1 being noise alone.
     """
-    x, noise = _images(x=x, noise=noise)
+    x, noise = alike(x=x, noise=noise)
     amount = ops.convert_to_tensor(amount, ops.dtype(x))
     if not same_shape(amount.shape, x.shape[:1]):
         raise ValueError(f"amount: expected one number for each of the images {tuple(x.shape)}; received {tuple(amount.shape)}")
@@ -30,7 +30,7 @@ def forward_step(x_prev, noise, beta):
 
     x_prev, noise: (B, ...); beta: (B, 1, ...) or a number, in [0, 1].
     """
-    x_prev, noise = _images(x_prev=x_prev, noise=noise)
+    x_prev, noise = alike(x_prev=x_prev, noise=noise)
     beta = _rate("beta", beta, x_prev)
     return ops.sqrt(1 - beta) * x_prev + ops.sqrt(beta) * noise
 
@@ -40,7 +40,7 @@ def add_noise(x_0, noise, alpha_bar):
 
     x_0, noise: (B, ...); alpha_bar: (B, 1, ...) or a number, in [0, 1].
     """
-    x_0, noise = _images(x_0=x_0, noise=noise)
+    x_0, noise = alike(x_0=x_0, noise=noise)
     alpha_bar = _rate("alpha_bar", alpha_bar, x_0)
     return ops.sqrt(alpha_bar) * x_0 + ops.sqrt(1 - alpha_bar) * noise
 
@@ -50,7 +50,7 @@ def to_x_0(x_t, noise, alpha_bar):
 
     x_t, noise: (B, ...); alpha_bar: (B, 1, ...) or a number, in (0, 1].
     """
-    x_t, noise = _images(x_t=x_t, noise=noise)
+    x_t, noise = alike(x_t=x_t, noise=noise)
     alpha_bar = _rate("alpha_bar", alpha_bar, x_t, zero=False)
     return (x_t - ops.sqrt(1 - alpha_bar) * noise) / ops.sqrt(alpha_bar)
 
@@ -60,7 +60,7 @@ def to_noise(x_t, x_0, alpha_bar):
 
     x_t, x_0: (B, ...); alpha_bar: (B, 1, ...) or a number, in [0, 1).
     """
-    x_t, x_0 = _images(x_t=x_t, x_0=x_0)
+    x_t, x_0 = alike(x_t=x_t, x_0=x_0)
     alpha_bar = _rate("alpha_bar", alpha_bar, x_t, one=False)
     return (x_t - ops.sqrt(alpha_bar) * x_0) / ops.sqrt(1 - alpha_bar)
 
@@ -70,7 +70,7 @@ def to_velocity(x_0, noise, alpha_bar):
 
     x_0, noise: (B, ...); alpha_bar: (B, 1, ...) or a number, in [0, 1].
     """
-    x_0, noise = _images(x_0=x_0, noise=noise)
+    x_0, noise = alike(x_0=x_0, noise=noise)
     alpha_bar = _rate("alpha_bar", alpha_bar, x_0)
     return ops.sqrt(alpha_bar) * noise - ops.sqrt(1 - alpha_bar) * x_0
 
@@ -80,7 +80,7 @@ def velocity_to_x_0(x_t, velocity, alpha_bar):
 
     x_t, velocity: (B, ...); alpha_bar: (B, 1, ...) or a number, in [0, 1].
     """
-    x_t, velocity = _images(x_t=x_t, velocity=velocity)
+    x_t, velocity = alike(x_t=x_t, velocity=velocity)
     alpha_bar = _rate("alpha_bar", alpha_bar, x_t)
     return ops.sqrt(alpha_bar) * x_t - ops.sqrt(1 - alpha_bar) * velocity
 
@@ -90,7 +90,7 @@ def velocity_to_noise(x_t, velocity, alpha_bar):
 
     x_t, velocity: (B, ...); alpha_bar: (B, 1, ...) or a number, in [0, 1].
     """
-    x_t, velocity = _images(x_t=x_t, velocity=velocity)
+    x_t, velocity = alike(x_t=x_t, velocity=velocity)
     alpha_bar = _rate("alpha_bar", alpha_bar, x_t)
     return ops.sqrt(1 - alpha_bar) * x_t + ops.sqrt(alpha_bar) * velocity
 
@@ -101,7 +101,7 @@ def posterior(x_0, x_t, alpha_bar_t, alpha_bar_s):
     x_0, x_t: (B, ...); alpha_bar_t, alpha_bar_s: (B, 1, ...) or a number, 0 <= alpha_bar_t < alpha_bar_s <= 1. The mean has
     the shape of x_t, the variance that of the rates; at s = 0 they are x_0 and 0, exactly.
     """
-    x_0, x_t = _images(x_0=x_0, x_t=x_t)
+    x_0, x_t = alike(x_0=x_0, x_t=x_t)
     alpha_bar_t = _rate("alpha_bar_t", alpha_bar_t, x_t, one=False)
     alpha_bar_s = _rate("alpha_bar_s", alpha_bar_s, x_t, zero=False)
     later, earlier = known(alpha_bar_t), known(alpha_bar_s)
@@ -113,7 +113,7 @@ def posterior(x_0, x_t, alpha_bar_t, alpha_bar_s):
     return mean, (1 - alpha_bar_s) / (1 - alpha_bar_t) * beta
 
 
-def _images(**arguments):
+def alike(**arguments):
     """Tensors of one shape and one float type, finite, or an error that names the argument."""
     (first, x), *others = [(argument, ops.convert_to_tensor(value)) for argument, value in arguments.items()]
     check_float(first, x)

@@ -5,16 +5,22 @@ shape: an oracle's method, or a network's from `training.from_noise` or `from_ve
 """
 
 from itertools import pairwise
+from math import sqrt
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
 from keras import ops
 
-from lessons_lib.diffusion import add_noise, to_noise, to_x_0
+from lessons_lib.diffusion import add_noise, alike, to_noise, to_x_0
+from lessons_lib.schedule import whole
 
 
 class State(NamedTuple):
-    """Where the sampler stands: at time t, with x_t and, but for the start, the x_0 that the last step predicted; NumPy."""
+    """Where the sampler stands: at time t, with x_t and, but for the start, the x_0 that the last step predicted.
+
+    NumPy arrays, read-only, as the walk goes on from them; change a copy.
+    """
 
     t: int
     x_t: np.ndarray
@@ -26,8 +32,7 @@ def time_grid(T, steps, *, quadratic=False):
 
     Evenly spaced, or quadratic, which lie closer towards 0. Raises ValueError unless 1 <= steps <= T.
     """
-    if not isinstance(steps, int | np.integer) or not 1 <= steps <= T:
-        raise ValueError(f"steps: expected an integer in 1..{T}; received {steps!r}")
+    steps = whole("steps", steps, 1, T)
     way = np.arange(steps + 1) / steps
     times = np.rint(T * (way**2 if quadratic else way)).astype(int)
     return np.maximum(times, np.arange(steps + 1))[::-1]  # where squares round to the same time: the next one
@@ -37,32 +42,33 @@ def reverse_step(x_t, noise_pred, t, s, schedule, eta=0.0, noise=None, *, noise_
     """One step from time t back to s < t (DDIM, eq. 12): eta = 0 is DDIM, eta = 1 draws from DDPM's posterior (DDPM, eq. 7).
 
     x_t, noise_pred, noise: (B, ...), float32 or float64; noise may be left out where none is added. t, s: integers,
-    T >= t > s >= 0. eta: in [0, 1]. noise_std: the standard deviation of the noise added, in place of eta's: `sigma_hat`
-    (DDIM, appendix D.3). clip: keep the predicted x_0 within [-1, 1], and recompute the noise from it. Gives x_s and the
-    predicted x_0. Raises ValueError for other times and etas.
+    T >= t > s >= 0. eta: in [0, 1]. noise_std: the standard deviation of the noise added, in place of eta's, while the rest of
+    the step stays as eta has it: `sigma_hat` (DDIM, appendix D.3). clip: keep the predicted x_0 within [-1, 1], and recompute
+    the noise from it. Gives x_s and the predicted x_0. Raises ValueError for other times, etas and shapes, TypeError for other
+    types.
     """
-    if not 0 <= eta <= 1:
-        raise ValueError(f"eta: expected a number in [0, 1]; received {eta!r}")
-    if not 0 <= s < t <= schedule.T:
-        raise ValueError(f"s: expected times with {schedule.T} >= t > s >= 0; received t = {t} and s = {s}")
-    alpha_bar_t, alpha_bar_s = schedule.alpha_bar[t], schedule.alpha_bar[s]
-    sigma = eta * np.sqrt((1 - alpha_bar_s) / (1 - alpha_bar_t) * (1 - alpha_bar_t / alpha_bar_s))
+    eta, (alpha_bar_t, alpha_bar_s) = _part("eta", eta), _alpha_bars(schedule, t, s)
+    x_t, noise_pred = alike(x_t=x_t, noise_pred=noise_pred)
+    sigma = eta * sqrt((1 - alpha_bar_s) / (1 - alpha_bar_t) * (1 - alpha_bar_t / alpha_bar_s))
     x_0 = to_x_0(x_t, noise_pred, alpha_bar_t)
     if clip:
         x_0 = ops.clip(x_0, -1, 1)
         noise_pred = to_noise(x_t, x_0, alpha_bar_t)
-    x_s = np.sqrt(alpha_bar_s) * x_0 + np.sqrt(1 - alpha_bar_s - sigma**2) * noise_pred
-    std = sigma if noise_std is None else noise_std
+    kept = sqrt(max(0.0, 1 - alpha_bar_s - sigma**2))  # below 0 by rounding only
+    x_s = sqrt(alpha_bar_s) * x_0 + kept * noise_pred
+    std = sigma if noise_std is None else _part("noise_std", noise_std)
     if s == 0 or std == 0:
         return x_s, x_0
     if noise is None:
         raise ValueError(f"noise: expected noise of the shape of x_t, as this step adds some (eta = {eta}); received None")
+    _, noise = alike(x_t=x_t, noise=noise)
     return x_s + std * noise, x_0
 
 
 def sigma_hat(schedule, t, s):
     """The noise of DDPM's other variance, beta, for a step from t to s: to be passed as `noise_std` (DDIM, appendix D.3)."""
-    return float(np.sqrt(1 - schedule.alpha_bar[t] / schedule.alpha_bar[s]))
+    alpha_bar_t, alpha_bar_s = _alpha_bars(schedule, t, s)
+    return sqrt(1 - alpha_bar_t / alpha_bar_s)
 
 
 def noise_of(seed, step, shape):
@@ -87,54 +93,56 @@ def sample(
     """Walk from noise to data: yields the `State` at T, then after each step, the last at 0 (DDIM, eq. 12; DDPM, algorithm 2).
 
     shape: (B, ...) of what is sampled. steps: how many of the schedule's T times to visit; the other ones are left out. x_T:
-    where to start, of that shape; without a word, noise by the seed. eta: 0 is DDIM, 1 is DDPM. seed: same seed, same pictures.
-    clip: keep each predicted x_0 within [-1, 1], as images are; the network's errors near T would be magnified otherwise.
-    large_noise: DDPM's other variance, `sigma_hat`, in place of eta's. quadratic: see `time_grid`. batch_size: how many images
-    to ask the network about at once; None: all. The pictures do not depend on it.
+    where to start, float32 or float64 of that shape; without a word, noise by the seed. eta: 0 is DDIM, 1 is DDPM. seed: 0 to
+    2**32 - 1; same seed, same pictures. clip: keep each predicted x_0 within [-1, 1], as images are; the network's errors near T
+    would be magnified otherwise. large_noise: DDPM's other variance, `sigma_hat`, in place of the one for eta = 1. quadratic: see
+    `time_grid`. batch_size: how many images to ask the network about at once; None: all. The pictures do not depend on it.
     """
-    times = time_grid(schedule.T, steps, quadratic=quadratic)
-    ask = _asking(predict_noise, batch_size)
-    x_t = noise_of(seed, 0, shape) if x_T is None else _checked("x_T", x_T, shape)
+    times, eta, ask = time_grid(schedule.T, steps, quadratic=quadratic), _part("eta", eta), _asking(predict_noise, batch_size)
+    if large_noise and eta != 1:
+        raise ValueError(f"eta: expected 1 with large_noise, which is for DDPM's step; received {eta}")
+    seed, shape = whole("seed", seed, 0, 2**32 - 1), tuple(whole("shape", size, 1) for size in shape)
+    x_t = _frozen(noise_of(seed, 0, shape) if x_T is None else _checked("x_T", x_T, shape))
     yield State(schedule.T, x_t, None)
-    for step, (t, s) in enumerate(pairwise(times), 1):
+    for step, (t, s) in enumerate(pairwise(times.tolist()), 1):
         std = sigma_hat(schedule, t, s) if large_noise else None
-        noise = noise_of(seed, step, shape) if (eta or std) and s else None
+        noise = noise_of(seed, step, shape).astype(x_t.dtype) if eta and s else None
         x_t, x_0 = reverse_step(x_t, ask(x_t, t), t, s, schedule, eta, noise, noise_std=std, clip=clip)
-        x_t, x_0 = ops.convert_to_numpy(x_t), ops.convert_to_numpy(x_0)
-        yield State(int(s), x_t, x_0)
+        x_t, x_0 = _frozen(x_t), _frozen(x_0)
+        yield State(s, x_t, x_0)
 
 
 def invert(predict_noise, schedule, x_0, steps, *, corrections=0, quadratic=False, batch_size=None):
     """Walk from data to the noise that DDIM would make it of: its steps backwards, from 0 to T (DDIM, section 4.3).
 
-    x_0: (B, ...) float32. Yields the `State` at 0, then after each step. A step from s up to t takes the noise that is
+    x_0: (B, ...), float32 or float64. Yields the `State` at 0, then after each step. A step from s up to t takes the noise
     predicted at t, as the step down did, though x_t is not known yet: x_s stands in for it, or, with `corrections`, as often,
     the x_t found so far. So the network is never asked about t = 0, and `sample` leads back, up to an error that falls with the
     steps. Other arguments as for `sample`.
     """
-    if not isinstance(corrections, int | np.integer) or corrections < 0:
-        raise ValueError(f"corrections: expected an integer of at least 0; received {corrections!r}")
-    times = time_grid(schedule.T, steps, quadratic=quadratic)[::-1]
-    ask = _asking(predict_noise, batch_size)
-    x_s = _checked("x_0", x_0, np.shape(x_0))
+    corrections, ask = whole("corrections", corrections, 0), _asking(predict_noise, batch_size)
+    times = time_grid(schedule.T, steps, quadratic=quadratic)[::-1].tolist()
+    x_s = _frozen(_checked("x_0", x_0, np.shape(x_0)))
     yield State(0, x_s, None)
     for s, t in pairwise(times):
         x_t = x_s
         for _ in range(1 + corrections):
             noise_pred = ask(x_t, t)
             x_0 = to_x_0(x_s, noise_pred, schedule.alpha_bar[s]) if s else x_s
-            x_t = ops.convert_to_numpy(add_noise(x_0, noise_pred, schedule.alpha_bar[t]))
-        yield State(int(t), x_t, ops.convert_to_numpy(x_0))
+            x_t = _frozen(add_noise(x_0, noise_pred, schedule.alpha_bar[t]))
+        yield State(t, x_t, _frozen(x_0))
         x_s = x_t
 
 
 def slerp(one, other, part):
-    """The point on the arc from one noise to another, that keeps its length (Shoemake 1985; DDIM, appendix D.5).
+    """The point on the arc from one noise to another, as long as they are if they are of one length (Shoemake 1985).
+
+    How DDIM goes from picture to picture (DDIM, appendix D.5).
 
     one, other: (B, ...), of which each image has an arc of its own; part: a number in [0, 1], or one for each image, (B,).
     Raises ValueError for other shapes and parts, and for opposite noises, between which there are many arcs.
     """
-    one = np.asarray(one)
+    one = _checked("one", one, np.shape(one))
     other, part = _checked("other", other, one.shape), np.asarray(part, np.float64)
     if part.shape not in ((), one.shape[:1]) or not ((part >= 0) & (part <= 1)).all():
         raise ValueError(f"part: expected a number in [0, 1], or {len(one)} of them; received {part.tolist()}")
@@ -150,20 +158,52 @@ def slerp(one, other, part):
 
 
 def _asking(predict_noise, batch_size):
-    """`predict_noise` for all images at one time, so many at once."""
-    if batch_size is not None and (not isinstance(batch_size, int | np.integer) or batch_size < 1):
-        raise ValueError(f"batch_size: expected a positive integer, or None; received {batch_size!r}")
+    """`predict_noise` for all images at one time, so many at once, with its answers checked."""
+    if batch_size is not None:
+        batch_size = whole("batch_size", batch_size, 1)
 
     def ask(x_t, t):
-        size, asked = batch_size or len(x_t), np.full(len(x_t), t, np.int32)
-        parts = [predict_noise(x_t[i : i + size], asked[i : i + size]) for i in range(0, len(x_t), size)]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        size, asked, answers = batch_size or len(x_t), np.full(len(x_t), t, np.int32), []
+        for i in range(0, len(x_t), size):
+            part = x_t[i : i + size]
+            answer = predict_noise(part, asked[i : i + size])
+            received = f"{ops.dtype(answer)} of {tuple(answer.shape)}" if hasattr(answer, "shape") else repr(answer)
+            if received != f"{part.dtype} of {part.shape}":
+                raise TypeError(f"predict_noise: expected an answer of {part.dtype} of {part.shape}; received {received}")
+            answers.append(ops.convert_to_numpy(answer))
+        return answers[0] if len(answers) == 1 else np.concatenate(answers)
 
     return ask
 
 
+def _alpha_bars(schedule, t, s):
+    """Those of a step back, as Python's floats, which leave the type of any array as it is."""
+    t, s = whole("t", t, 1, schedule.T), whole("s", s, 0)
+    if s >= t:
+        raise ValueError(f"s: expected a time before t = {t}; received {s}")
+    if schedule.alpha_bar[t] < np.finfo(np.float32).tiny:
+        raise ValueError(f"schedule: expected some signal at t = {t}; received alpha_bar = {schedule.alpha_bar[t]:.1e}")
+    return schedule.alpha_bar[[t, s]].tolist()
+
+
+def _part(argument, value):
+    if not isinstance(value, Real) or not 0 <= value <= 1:
+        raise ValueError(f"{argument}: expected a number in [0, 1]; received {value!r}")
+    return float(value)
+
+
 def _checked(argument, values, shape):
-    values = np.asarray(values)
-    if values.dtype.kind != "f" or values.shape != tuple(shape):
-        raise ValueError(f"{argument}: expected floats of shape {tuple(shape)}; received {values.dtype} of {values.shape}")
+    """A copy, as the caller's array may change."""
+    values = np.array(values)
+    if values.dtype not in (np.float32, np.float64) or values.shape != tuple(shape) or values.ndim < 2 or not values.size:
+        expected = f"float32 or float64 of shape {tuple(shape) if len(shape) > 1 and all(shape) else '(B, ...)'}"
+        raise ValueError(f"{argument}: expected {expected}; received {values.dtype} of {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{argument}: expected finite values; received {np.sum(~np.isfinite(values))} NaN or infinite ones")
     return values
+
+
+def _frozen(x):
+    x = ops.convert_to_numpy(x)
+    x.flags.writeable = False
+    return x

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import InitVar, dataclass, field
+from numbers import Integral
 
 import numpy as np
 from keras import ops
@@ -98,7 +99,7 @@ def linear(T=1000):
 
     T: an integer of at least 2. One step of T stands for 1000 / T of theirs, so that the same little signal is left.
     """
-    _check_steps(T, least=2)
+    whole("T", T, least=2)
     return Schedule(1 - (1 - np.linspace(1e-4, 0.02, T)) ** (1000 / T))
 
 
@@ -107,7 +108,7 @@ def cosine(T=1000):
 
     T: a positive integer.
     """
-    _check_steps(T, least=1)
+    whole("T", T, least=1)
     alpha_bar = np.cos((np.arange(T + 1) / T + 0.008) / 1.008 * np.pi / 2) ** 2
     return Schedule(np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999))  # its first value, not 1, cancels in the ratios
 
@@ -131,6 +132,9 @@ def known(x):
         return None
 
 
-def _check_steps(T, least):
-    if not isinstance(T, int | np.integer) or isinstance(T, bool) or least > T:
-        raise ValueError(f"T: expected an integer of at least {least}; received {T!r}")
+def whole(argument, value, least, most=None):
+    """An integer as Python's own, or an error that names the argument and what it may be."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < least or (most is not None and value > most):
+        expected = f"of at least {least}" if most is None else f"in {least}..{most}"
+        raise ValueError(f"{argument}: expected an integer {expected}; received {value!r}")
+    return int(value)

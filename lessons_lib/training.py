@@ -132,14 +132,16 @@ class EMA(keras.callbacks.Callback):
 
 def from_noise(model):
     """A network that was trained to predict the noise, as `predict_noise(x_t, t)`, the callable that samplers take."""
-    return lambda x_t, t: model.predict_on_batch([x_t, t])
+    return lambda x_t, t: model.predict_on_batch([x_t, t]).astype(keras.ops.dtype(x_t))
 
 
 def from_velocity(model, schedule):
     """The same for a network that was trained to predict the velocity (Salimans and Ho 2022, appendix D)."""
 
+    velocity = from_noise(model)
+
     def predict_noise(x_t, t):
-        return diffusion.velocity_to_noise(x_t, model.predict_on_batch([x_t, t]), schedule.at(t, like=x_t))
+        return diffusion.velocity_to_noise(x_t, velocity(x_t, t), schedule.at(t, like=x_t))
 
     return predict_noise
 

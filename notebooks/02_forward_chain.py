@@ -383,7 +383,7 @@ for name, average in averages.items():
 # %% [markdown]
 # The one in the middle is a ghost of all digits. A sampler starts from $\mathcal N(0, I)$, plain noise without a ghost. A
 # network trained on chains that end with one has never met such a start, and is off from its first step. No error is
-# raised; the pictures just are not good. (Lesson 06 will show them.)
+# raised; the pictures just are not good. (Lesson 06 will show what goes wrong.)
 #
 # The cure is to fade faster in fewer steps. One step of 200 has to do the work of five: $1 - \beta$ to the fifth power is
 # what five steps leave. That is what `schedule.linear(200)` does, and the third picture shows it. The last number printed

@@ -1,5 +1,6 @@
 """`make bench` on a tiny network: that it works, not how fast."""
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -16,7 +17,7 @@ import speed
 import table
 import weights as tool
 from lessons import ROOT
-from lessons_lib import data, schedule, training, unet, weights
+from lessons_lib import data, metrics, schedule, training, unet, weights
 from lessons_lib.layers import AdaptiveGroupNorm
 
 NUMBER = r"\d+(?:\.\d+)?"
@@ -186,6 +187,48 @@ def test_quality_is_measured_by_steps_and_seeds(small_mnist, monkeypatch, capsys
         assert all(re.fullmatch(rf"{NUMBER} ± {NUMBER}", cell) for cell in row[5:])
     times = {int(row[0]): float(row[1].split()[0]) for count in (10, 50, 200) for row in rows(said, count)}
     assert 0 < times[10] < times[50] < times[200]
+    ratios = [float(row[2].split()[0]) for count in (10, 50, 200) for row in rows(said, count)]
+    assert min(ratios) > 1  # of a network that does next to nothing
+
+
+def test_the_peers_digits_are_measured_as_ours_are(small_mnist, tmp_path):
+    """A peer that draws the digits it was given."""
+    script = """
+import json, sys, numpy as np
+digits, out, minutes, count, steps = sys.argv[2:]
+images = np.load(digits)
+assert (images.shape, images.dtype, steps) == ((60, 28, 28, 1), np.uint8, "25")
+np.save(out, images[:int(count)].astype(np.float32) / 127.5 - 1)
+print(json.dumps({"steps": 3, "minutes": float(minutes), "loss": 0.5}))
+"""
+    (tmp_path / "peer.py").write_text(script)
+    row = quality.peers(program(tmp_path, f'exec {sys.executable} {tmp_path / "peer.py"} "$@"'), 0.25, 8)
+    assert row[:6] == ["diffusers", "0", "3", "0.250", "0.500", ""]
+    printed = next(iter(data.load("mnist", "train", 8)))[0].numpy()
+    assert row[6] == str(metrics.frechet_distance(metrics.features(printed), metrics.reference()[0]))
+
+
+def test_a_recipe_has_twenty_checkpoints():
+    with pytest.raises(ValueError, match="steps: expected a multiple of 20, for twenty checkpoints; received 1210"):
+        tool.recipe(steps=1210)
+
+
+def test_minutes_are_those_of_all_parts(small_mnist, tmp_path, monkeypatch):
+    """A run that was stopped half-way tells of twice the minutes of its second part."""
+    clock = iter(range(0, 10_000, 600))
+    monkeypatch.setattr(tool.time, "monotonic", lambda: next(clock))
+    card = {"losses": [0.5] * 20, "network": {}, "target": "noise", "schedule": "linear", "T": 10}
+
+    def second_part(*rest, callbacks, **options):
+        for epoch in range(10, 20):
+            callbacks[0].on_epoch_end(epoch, {"loss": 0.5})
+        return tool.Run(None, training.EMA(), None, card)
+
+    monkeypatch.setattr(tool, "recipe", second_part)
+    monkeypatch.setattr(tool, "distance", lambda *rest: 1.0)
+    monkeypatch.setattr(training, "save_weights", lambda *rest: None)
+    monkeypatch.setattr(training.EMA, "applied", lambda self: contextlib.nullcontext())
+    assert tool.digits(tmp_path)["minutes"] == 20
 
 
 def test_the_command_trains_digits(small_mnist, tmp_path, monkeypatch, capsys):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from einops import rearrange
 
-from lessons_lib.checks import lesson_01, lesson_02, lesson_03, lesson_04, lesson_05
+from lessons_lib.checks import lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06, lesson_07
 
 
 def rates(betas):
@@ -25,6 +25,27 @@ def attend(q, k, v, root):
 def multi_head(q, k, v, heads, pattern="b n (h c) -> b h n c", root=None):
     q, k, v = (rearrange(x, pattern, h=heads) for x in (q, k, v))
     return rearrange(attend(q, k, v, root or q.shape[-1]), "b h n c -> b n (h c)")
+
+
+def respaced(chain, times):
+    alpha_bar = chain.alpha_bar[times[::-1]]
+    return 1 - alpha_bar[1:] / alpha_bar[:-1]
+
+
+def posterior_mean(x_t, x_0, t, chain, root=np.sqrt):
+    beta, now, before = chain.beta[t], chain.alpha_bar[t], chain.alpha_bar[t - 1]
+    return (np.sqrt(before) * beta * x_0 + root(1 - beta) * (1 - before) * x_t) / (1 - now)
+
+
+def step_up(x_s, noise, s, t, chain, into=np.sqrt):
+    a, b = chain.alpha_bar[[s, t]]
+    return np.sqrt(b / a) * (x_s - np.sqrt(1 - a) * noise) + into(1 - b) * noise
+
+
+def ddim(x_t, noise, t, s, chain, eta, z, sigma=lambda a, b: np.sqrt((1 - b) / (1 - a) * (1 - a / b)), kept=1.0):
+    a, b = chain.alpha_bar[[t, s]]
+    std = eta * sigma(a, b)
+    return np.sqrt(b / a) * (x_t - np.sqrt(1 - a) * noise) + np.sqrt(1 - b - kept * std**2) * noise + std * z
 
 
 def moving_average(values, decay, warm=lambda n: (1 + n) / (10 + n), first=0):
@@ -57,6 +78,10 @@ def make_pairs(x_0, chain, rng, low=1, high=5, shape=None, size=1.0):
         (lesson_05.min_snr, lambda s, gamma: np.minimum(s.alpha_bar, gamma * (1 - s.alpha_bar))[1:]),
         (lesson_05.min_snr, lambda s, gamma: np.minimum(s.snr[1:], gamma) / (s.snr[1:] + 1)),
         (lesson_05.make_pairs, make_pairs),
+        (lesson_06.respaced, respaced),
+        (lesson_06.mean_from_x_0, posterior_mean),
+        (lesson_07.step_up, step_up),
+        (lesson_07.mended, ddim),
     ],
 )
 def test_a_right_answer_passes(check, right, capsys):
@@ -116,6 +141,23 @@ def test_a_right_answer_passes(check, right, capsys):
             lambda *a: [part[:1] for part in make_pairs(*a)],
             r"the shape of x_0, \(400, 4, 4, 1\); received \(1",
         ),
+        (lesson_06.respaced, lambda chain, times: respaced(chain, times)[::-1], "the first beta is the one next to the data"),
+        (lesson_06.respaced, lambda chain, times: chain.beta[times[::-1]][1:], "differ in step .*Hint: alpha_bar is the product"),
+        (lesson_06.respaced, lambda chain, times: chain.beta[times], r"each of the 20 steps; received shape \(21,\). Hint"),
+        (lesson_06.mean_from_x_0, lambda x_t, x_0, t, chain: posterior_mean(x_0, x_t, t, chain), "off by up to .*Hint"),
+        (lesson_06.mean_from_x_0, lambda *a: posterior_mean(*a, root=lambda x: x), "the root of 1 - beta"),
+        (lesson_06.mean_from_x_0, lambda *a: posterior_mean(*a)[0], r"the shape of x_t, \(3, 4\); received \(4,\)"),
+        (lesson_07.step_up, lambda *a: step_up(*a, into=lambda x: x), "from s = 0 to t = 1: .*ends up to .*Hint"),
+        (lesson_07.step_up, lambda x, noise, s, t, chain: step_up(x, noise, t, s, chain), "expected an x_t from which .*Hint"),
+        (lesson_07.step_up, lambda *a: step_up(*a)[0], r"the shape of x_s, \(3, 4\); received \(4,\)"),
+        (
+            lesson_07.mended,
+            lambda *a: ddim(*a, sigma=lambda a, b: np.sqrt((1 - a) / (1 - b) * (1 - a / b)), kept=0),
+            "with eta = 0.5: expected added noise of size 0.*which of the two times stands above",
+        ),
+        (lesson_07.mended, lambda *a: ddim(*a, kept=0), "eta = 0.5: the added noise is right, but what is kept is off .*Hint"),
+        (lesson_07.mended, lambda *a: ddim(*a, kept=0.5), "how much of it does the added noise already take"),
+        (lesson_07.mended, lambda *a: ddim(*a)[0], r"the shape of x_t, \(3, 4\); received \(4,\)"),
     ],
 )
 def test_a_wrong_answer_is_told_what_was_expected(check, wrong, message):

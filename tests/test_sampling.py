@@ -10,6 +10,7 @@ from lessons_lib import diffusion, oracle, sampling, schedule
 
 T = 40
 SHORT = schedule.linear(T)
+HALVING = schedule.Schedule(np.full(200, 0.5))
 LINEAR, COSINE = schedule.linear(1000), schedule.cosine(1000)
 PAIRS = [(t, s) for t in range(1, T + 1) for s in range(t)]
 
@@ -43,10 +44,14 @@ def test_grids_are_the_articles():
     assert sampling.time_grid(10, 10, quadratic=True).tolist() == list(range(10, -1, -1))
 
 
-@pytest.mark.parametrize("steps", [0, 11, 2.0, -1])
+@pytest.mark.parametrize("steps", [0, 11, 2.0, -1, True])
 def test_more_steps_than_times_are_refused(steps):
     with pytest.raises(ValueError, match=rf"steps: expected an integer in 1..10; received {steps}"):
         sampling.time_grid(10, steps)
+
+
+def test_a_grid_of_numpys_small_integers():
+    assert sampling.time_grid(1000, np.uint8(255)).tolist() == sampling.time_grid(1000, 255).tolist()
 
 
 def test_eta_1_is_ddpms_posterior_for_every_pair_of_times():
@@ -110,9 +115,17 @@ def test_clipping_recomputes_the_noise():
         ({"eta": 1.1}, r"eta: expected a number in \[0, 1\]; received 1.1"),
         ({"eta": -0.1}, r"eta: expected a number in \[0, 1\]; received -0.1"),
         ({"eta": float("nan")}, "eta: expected a number"),
-        ({"t": 41}, "expected times with 40 >= t > s >= 0; received t = 41 and s = 4"),
-        ({"t": 4}, "received t = 4 and s = 4"),
-        ({"s": -1}, "received t = 9 and s = -1"),
+        ({"eta": "0.5"}, r"eta: expected a number in \[0, 1\]; received '0.5'"),
+        ({"eta": np.array([0.5])}, r"eta: .* received array\(\[0.5\]\)"),
+        ({"t": 41}, "t: expected an integer in 1..40; received 41"),
+        ({"t": 9.0}, "t: expected an integer in 1..40; received 9.0"),
+        ({"t": 4}, "s: expected a time before t = 4; received 4"),
+        ({"s": -1}, "s: expected an integer of at least 0; received -1"),
+        ({"noise_pred": normal(1, 3)}, r"noise_pred: expected the shape of x_t, \(2, 3\); received \(1, 3\)"),
+        ({"noise_pred": normal(2, 3) * np.nan}, "noise_pred: expected finite values; received 6 NaN"),
+        ({"eta": 1, "noise": normal(1, 3)}, r"noise: expected the shape of x_t, \(2, 3\); received \(1, 3\)"),
+        ({"noise": normal(2, 3), "noise_std": -3.0}, r"noise_std: expected a number in \[0, 1\]; received -3.0"),
+        ({"noise": normal(2, 3), "noise_std": np.nan}, "noise_std: expected a number"),
         ({"eta": 0.5}, r"noise: expected noise of the shape of x_t, as this step adds some \(eta = 0.5\); received None"),
     ],
 )
@@ -226,11 +239,89 @@ def test_the_network_is_never_asked_about_the_data():
     assert max(asked) == 1000
 
 
-@pytest.mark.parametrize("batch_size", [0, -1, 2.0])
-def test_a_batch_of_no_size_is_refused(batch_size):
-    states = sampling.sample(lambda x_t, t: x_t, SHORT, (2, 3), 2, batch_size=batch_size)
-    with pytest.raises(ValueError, match=f"batch_size: expected a positive integer, or None; received {batch_size}"):
-        next(states)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"batch_size": 0}, "batch_size: expected an integer of at least 1; received 0"),
+        ({"batch_size": 2.0}, "batch_size: expected an integer of at least 1; received 2.0"),
+        ({"batch_size": True}, "batch_size: expected an integer of at least 1; received True"),
+        ({"eta": 2}, r"eta: expected a number in \[0, 1\]; received 2"),
+        ({"large_noise": True}, "eta: expected 1 with large_noise, which is for DDPM's step; received 0.0"),
+        ({"seed": -1}, "seed: expected an integer in 0..4294967295; received -1"),
+        ({"seed": None}, "seed: .* received None"),
+        ({"shape": (0, 3)}, "shape: expected an integer of at least 1; received 0"),
+        ({"x_T": normal(3, 3)}, r"x_T: expected float32 or float64 of shape \(2, 3\); received float64 of \(3, 3\)"),
+        ({"x_T": normal(2, 3) * np.inf}, "x_T: expected finite values; received 6 NaN or infinite ones"),
+        ({"schedule": HALVING}, "schedule: expected some signal at t = 200; received alpha_bar = 6.2e-61"),
+    ],
+)
+def test_bad_walks_are_refused_before_the_network_is_asked(arguments, message):
+    if "schedule" not in arguments:
+        with pytest.raises(ValueError, match=message):
+            next(sampling.sample(None, **{"schedule": SHORT, "shape": (2, 3), "steps": 2} | arguments))
+    else:
+        with pytest.raises(ValueError, match=message):
+            list(sampling.sample(lambda x_t, t: x_t, shape=(2, 3), steps=2, **arguments))
+
+
+@pytest.mark.parametrize(
+    ("answer", "received"),
+    [
+        (lambda x_t: None, "None"),
+        (lambda x_t: x_t[:1], r"float32 of \(1, 3\)"),
+        (lambda x_t: x_t.astype("float64"), r"float64 of \(2, 3\)"),
+        (lambda x_t: 0.5, "0.5"),
+    ],
+)
+def test_a_network_that_answers_something_else_is_told(answer, received):
+    states = sampling.sample(lambda x_t, t: answer(x_t), SHORT, (5, 3), 2, batch_size=2)
+    with pytest.raises(TypeError, match=rf"predict_noise: expected an answer of float32 of \(2, 3\); received {received}"):
+        list(states)
+
+
+@pytest.mark.parametrize("options", [{}, {"quadratic": True}, {"clip": True}, {"eta": 1.0}, {"eta": 1.0, "large_noise": True}])
+def test_a_walk_is_its_steps(options):
+    """The options of `sample`, one by one, as `reverse_step` is told them."""
+    eta, clip = options.get("eta", 0.0), options.get("clip", False)
+    times, x = sampling.time_grid(T, 6, quadratic=options.get("quadratic", False)), sampling.noise_of(4, 0, (3, 5))
+    states = sampling.sample(lambda x_t, t: np.sin(4 * x_t), SHORT, (3, 5), 6, seed=4, **options)
+    assert next(states).t == T
+    for step, (state, (t, s)) in enumerate(zip(states, pairwise(times.tolist()), strict=True), 1):
+        std = sampling.sigma_hat(SHORT, t, s) if options.get("large_noise") else None
+        noise = sampling.noise_of(4, step, (3, 5))
+        x, x_0 = sampling.reverse_step(x, np.sin(4 * x), t, s, SHORT, eta, noise, noise_std=std, clip=clip)
+        x = ops.convert_to_numpy(x)
+        assert state.t == s
+        np.testing.assert_array_equal(state.x_t, x)
+        np.testing.assert_array_equal(state.x_0, ops.convert_to_numpy(x_0))
+    assert [one.t for one in sampling.invert(lambda x_t, t: x_t, SHORT, x, 6, quadratic=True)] == [0, 1, 4, 10, 18, 28, 40]
+
+
+def test_the_states_cannot_be_changed_and_the_callers_start_is_not():
+    def predict_noise(x_t, t):
+        with pytest.raises(ValueError, match="read-only"):
+            x_t *= 2
+        return np.zeros_like(x_t)
+
+    x_T = normal(2, 3)
+    kept = x_T.copy()
+    for state in sampling.sample(predict_noise, SHORT, (2, 3), 3, x_T=x_T):
+        with pytest.raises(ValueError, match="read-only"):
+            state.x_t[:] = 0
+        x_T += 1  # the caller's own
+    np.testing.assert_allclose(state.x_t, kept / np.sqrt(SHORT.alpha_bar[-1]))
+
+
+def test_rounding_of_the_kept_noise_does_no_harm():
+    """1 - alpha_bar - sigma^2 is 0, or less by rounding, where next to no signal is left."""
+    x, halving = normal(2, 3), schedule.Schedule(np.full(54, 0.5))
+    for s in range(1, 53):
+        assert np.isfinite(ops.convert_to_numpy(sampling.reverse_step(x, x, 53, s, halving, 1.0, x)[0])).all()
+
+
+def test_sigma_hat_refuses_times_that_are_no_step():
+    with pytest.raises(ValueError, match="s: expected a time before t = 4; received 9"):
+        sampling.sigma_hat(SHORT, 4, 9)
 
 
 def test_a_walk_starts_where_it_is_told():
@@ -242,8 +333,6 @@ def test_a_walk_starts_where_it_is_told():
     own = last(sampling.sample(world.predict_noise, SHORT, (3, 2), 5, x_T=sampling.noise_of(0, 0, (3, 2))))
     np.testing.assert_array_equal(own.x_t, last(sampling.sample(world.predict_noise, SHORT, (3, 2), 5)).x_t)
     assert np.abs(own.x_t - end.x_t).max() > 0.1
-    with pytest.raises(ValueError, match=r"x_T: expected floats of shape \(2, 2\); received float32 of \(3, 2\)"):
-        next(sampling.sample(world.predict_noise, SHORT, (2, 2), 5, x_T=x_T))
 
 
 # ---- invert
@@ -309,8 +398,9 @@ def test_inverting_never_asks_about_the_data_and_in_batches(batch_size):
     [
         ({"corrections": -1}, "corrections: expected an integer of at least 0; received -1"),
         ({"corrections": 1.5}, "corrections: expected an integer of at least 0; received 1.5"),
-        ({"batch_size": 0}, "batch_size: expected a positive integer, or None; received 0"),
-        ({"x_0": np.zeros((2, 3), int)}, r"x_0: expected floats of shape \(2, 3\); received int64 of \(2, 3\)"),
+        ({"batch_size": 0}, "batch_size: expected an integer of at least 1; received 0"),
+        ({"x_0": np.zeros((2, 3), int)}, r"x_0: expected float32 or float64 of shape \(2, 3\); received int64 of \(2, 3\)"),
+        ({"x_0": np.zeros((0, 3))}, r"x_0: expected float32 or float64 of shape \(B, ...\); received float64 of \(0, 3\)"),
         ({"steps": 41}, "steps: expected an integer in 1..40; received 41"),
     ],
 )
@@ -344,7 +434,10 @@ def test_slerp_keeps_what_noise_looks_like():
 @pytest.mark.parametrize(
     ("one", "other", "part", "message"),
     [
-        (normal(2, 3), normal(2, 4), 0.5, r"other: expected floats of shape \(2, 3\); received float64 of \(2, 4\)"),
+        (normal(2, 3), normal(2, 4), 0.5, r"other: expected float32 or float64 of shape \(2, 3\); received float64 of \(2, 4\)"),
+        (np.ones((2, 3), int), normal(2, 3), 0.5, "one: expected float32 or float64 .* received int64"),
+        (normal(2, 3) * np.nan, normal(2, 3), 0.5, "one: expected finite values; received 6 NaN"),
+        (1.0, 2.0, 0.5, r"one: .* of shape \(B, ...\); received float64 of \(\)"),
         (normal(2, 3), normal(2, 3), 1.5, r"part: expected a number in \[0, 1\], or 2 of them; received 1.5"),
         (normal(2, 3), normal(2, 3), [0.5] * 3, r"part: .*received \[0.5, 0.5, 0.5\]"),
         (normal(2, 3), -normal(2, 3), 0.5, "received opposite ones, or zeros"),

@@ -66,10 +66,11 @@ def classifier(folder=weights.FOLDER, epochs=8, train="train", test="test"):
 
 def digits(folder=weights.FOLDER, checkpoints=Path("build/weights"), steps=40_000, images=2000, split="train"):
     """The network that draws digits: lesson 05's recipe, deeper, for longer, and with a longer average."""
-    card, start = described(split), time.monotonic()
-    told = keras.callbacks.LambdaCallback(on_epoch_end=tell)
+    card, start, here = described(split), time.monotonic(), []
+    told = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: here.append(tell(epoch, logs)))
     run = recipe(checkpoints, steps=steps, batch=64, blocks=3, rate=3e-3, decay=0.999, split=split, callbacks=[told])
-    card |= {"minutes": round((time.monotonic() - start) / 60, 1)} | run.card
+    minutes = (time.monotonic() - start) / 60 * len(run.card["losses"]) / len(here)  # of all parts, if it was stopped before
+    card |= {"minutes": round(minutes, 1)} | run.card
     with run.average.applied():
         card["distance"] = f"{distance(run, 50, images)}, of {images} digits drawn in 50 DDIM steps, against MNIST's test digits"
         training.save_weights(run.model, Path(folder) / "digits.weights.h5", card)
@@ -104,6 +105,8 @@ def recipe(
     callbacks=(),
 ):
     """Train a network to draw digits; without a word, as lesson 05 does. Gives a `Run`."""
+    if steps > 20 and steps % 20:
+        raise ValueError(f"steps: expected a multiple of 20, for twenty checkpoints; received {steps}")
     keras.utils.clear_session()  # the same names of layers in every run, for its checkpoints
     keras.utils.set_random_seed(seed)
     network = {"size": 28, "channels": 1, "widths": list(widths), "blocks": blocks, "patch": patch}
