@@ -11,7 +11,13 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ["test_schedule.py", "test_diffusion.py", "test_oracle.py", "test_layers.py"]
 FILES += [
-    f"test_unet.py::{test}" for test in ("test_unet_equals_a_second_implementation", "test_every_weight_receives_a_gradient")
+    "test_unet.py::test_unet_equals_a_second_implementation",
+    "test_unet.py::test_every_weight_receives_a_gradient",
+    "test_sampling.py::test_clipping_recomputes_the_noise",
+    "test_sampling.py::test_ddpm_is_algorithm_2",
+    "test_sampling.py::test_the_states_are_those_of_the_walk",
+    "test_sampling.py::test_inverting_never_asks_about_the_data_and_in_batches",
+    "test_metrics.py::test_more_noise_is_farther_away",
 ]
 RUN = """
 import sys, pytest

@@ -5,12 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.linalg
-import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import weights as tool
-from lessons_lib import data, glyphs, metrics, weights
+from lessons_lib import glyphs, metrics, weights
 
 
 def gaussian(rng, number, mean, covariance):
@@ -133,6 +131,150 @@ def test_bad_input_of_the_distance_is_named(x, y, message):
         metrics.frechet_distance(x, y)
 
 
+# ---- without its bias
+
+
+def test_the_distance_at_infinity_has_no_bias():
+    """Two sets of one origin: the distance is above zero by some 1 / N, its limit is zero within its error."""
+    rng = np.random.default_rng(7)
+    pairs = [rng.normal(size=(2, 300, 6)) for _ in range(40)]
+    truth = metrics.Statistics(np.zeros(6), np.eye(6), 10**9)
+    biased = np.mean([value(x, truth) for x, _ in pairs])
+    limits = [metrics.frechet_at_infinity(x, truth, splits=3) for x, _ in pairs]
+    values, errors = np.array(limits).T
+    assert abs(values.mean()) < 4 * values.std() / np.sqrt(40) < biased / 2
+    assert 0.5 < errors.mean() / values.std() < 2
+    assert (values < 0).any()
+
+
+def test_the_distance_at_infinity_is_the_distance_of_many():
+    rng = np.random.default_rng(8)
+    many = rng.normal(size=(200_000, 4)) * [1, 2, 0.5, 1] + 0.3
+    other = rng.normal(size=(5000, 4))
+    limit = metrics.frechet_at_infinity(many[:1000], other)
+    assert abs(limit.value - value(many, other)) < 4 * limit.error
+    assert limit == metrics.frechet_at_infinity(many[:1000], other)
+    assert limit.value == pytest.approx(metrics.frechet_at_infinity(many[:1000], metrics.statistics(other)).value, rel=1e-12)
+
+
+# ---- the kernel distance
+
+
+def kernel_distance(x, y):
+    """(Binkowski et al. 2018, eq. 4), pair by pair."""
+
+    def mean(one, other, same):
+        pairs = [(a @ b / len(a) + 1) ** 3 for i, a in enumerate(one) for j, b in enumerate(other) if not (same and i == j)]
+        return np.mean(pairs)
+
+    return mean(x, x, True) + mean(y, y, True) - 2 * mean(x, y, False)
+
+
+def test_the_kernel_distance_equals_a_second_implementation():
+    rng = np.random.default_rng(9)
+    x, y = rng.normal(size=(23, 5)), rng.normal(size=(17, 5)) * 1.5 + 0.2
+    estimate = metrics.kernel_distance(x, y)
+    assert estimate.value == pytest.approx(kernel_distance(x, y), rel=1e-10)
+    assert metrics.kernel_distance(y, x) == pytest.approx(estimate, rel=1e-10)
+    turn = np.linalg.qr(rng.normal(size=(5, 5)))[0]
+    assert metrics.kernel_distance(x @ turn, y @ turn) == pytest.approx(estimate, rel=1e-10)
+    without = [metrics.kernel_distance(np.delete(x, i, axis=0), y).value for i in range(23)]
+    without_y = [metrics.kernel_distance(x, np.delete(y, j, axis=0)).value for j in range(17)]
+    jackknife = 22 / 23 * np.sum((without - np.mean(without)) ** 2) + 16 / 17 * np.sum((without_y - np.mean(without_y)) ** 2)
+    assert estimate.error == pytest.approx(np.sqrt(jackknife), rel=1e-8)
+
+
+def test_the_kernel_distance_has_no_bias_and_its_error_is_right():
+    rng = np.random.default_rng(10)
+    for shift, sizes in ((0.0, (40, 60)), (0.5, (80, 50))):
+        draws = [[rng.normal(size=(n, 4)) + d for n, d in zip(sizes, (0, shift), strict=True)] for _ in range(300)]
+        values, errors = np.array([metrics.kernel_distance(*pair) for pair in draws]).T
+        many = [rng.normal(size=(20_000, 4)) + d for d in (0, shift)]
+        true = metrics.kernel_distance(*many)
+        assert abs(values.mean() - true.value) < 4 * values.std() / np.sqrt(300) + 4 * true.error
+        assert 0.5 < errors.mean() / values.std() < 2
+        assert shift or (values < 0).any()
+
+
+def test_the_kernel_distance_in_blocks():
+    rng = np.random.default_rng(11)
+    x, y = rng.normal(size=(2100, 2)), rng.normal(size=(1500, 2))
+    inner, outer = (x @ x.T / 2 + 1) ** 3, (x @ y.T / 2 + 1) ** 3
+    of_y = (y @ y.T / 2 + 1) ** 3
+    expected = (inner.sum() - np.trace(inner)) / (2100 * 2099) + (of_y.sum() - np.trace(of_y)) / (1500 * 1499) - 2 * outer.mean()
+    assert metrics.kernel_distance(x, y).value == pytest.approx(expected, rel=1e-6, abs=1e-9)
+
+
+# ---- precision and recall
+
+
+def within(x, y, k):
+    """The share of x inside a ball around one of y that reaches to its k-th neighbour."""
+    count = 0
+    for point in x:
+        for i, centre in enumerate(y):
+            radius = sorted(np.linalg.norm(other - centre) for j, other in enumerate(y) if j != i)[k - 1]
+            if np.linalg.norm(point - centre) <= radius:
+                count += 1
+                break
+    return count / len(x)
+
+
+def test_precision_and_recall_equal_a_second_implementation():
+    rng = np.random.default_rng(12)
+    real, drawn = rng.normal(size=(40, 2)), rng.normal(size=(30, 2)) * 0.5
+    for k in (1, 3):
+        precision, recall = metrics.precision_recall(real, drawn, k)
+        assert (precision.value, recall.value) == (within(drawn, real, k), within(real, drawn, k))
+        assert precision.error == pytest.approx(np.sqrt(precision.value * (1 - precision.value) / 30))
+
+
+def test_precision_and_recall_tell_apart_what_is_wrong():
+    rng = np.random.default_rng(13)
+    real = rng.normal(size=(1200, 3)) + rng.choice([-10, 10], size=(1200, 1))
+    lost, blurred = real[real[:, 0] > 0], np.concatenate([real[:600], rng.normal(size=(600, 3)) * 30])
+    assert [share.value for share in metrics.precision_recall(real, real)] == [1, 1]
+    assert [share.value for share in metrics.precision_recall(real, real + 100)] == [0, 0]
+    precision, recall = metrics.precision_recall(real, lost)
+    assert (precision.value, recall.value) == (1, pytest.approx(0.5, abs=0.1))
+    precision, recall = metrics.precision_recall(real, blurred)
+    assert precision.value < 0.7 < 0.9 < recall.value
+
+
+# ---- the nearest
+
+
+def test_the_nearest_is_found():
+    rng = np.random.default_rng(14)
+    x, y = rng.normal(size=(1100, 4, 2)).astype(np.float32), rng.normal(size=(50, 4, 2)).astype(np.float32)
+    index, distance = metrics.nearest(x, y)
+    every = np.linalg.norm((x[:, None] - y[None]).reshape(1100, 50, 8), axis=2)
+    np.testing.assert_array_equal(index, every.argmin(axis=1))
+    np.testing.assert_allclose(distance, every.min(axis=1), rtol=1e-5)
+    index, distance = metrics.nearest(y, np.concatenate([y[::-1], x]))
+    np.testing.assert_array_equal(index, np.arange(50)[::-1])
+    assert (distance == 0).all()  # copies are copies, not nearly
+
+
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [
+        (lambda x: metrics.frechet_at_infinity(x[:39], x), r"x: expected features of at least 40 images, .* shape \(39, 3\)"),
+        (lambda x: metrics.kernel_distance(x, x[:2]), r"y: expected features of at least 3 images, .* received shape \(2, 3\)"),
+        (lambda x: metrics.kernel_distance(x, x[:, :2]), "y: expected 3 features an image; received 2"),
+        (lambda x: metrics.kernel_distance(x * np.inf, x), "x: expected finite values; received 150 NaN or infinite ones"),
+        (lambda x: metrics.precision_recall(x, x[:3]), "drawn: expected features of at least 4 images"),
+        (lambda x: metrics.precision_recall(x[:, :2], x), "drawn: expected 2 features an image; received 3"),
+        (lambda x: metrics.nearest(x, x[:, :2]), r"y: expected images of shape \(3,\), as x has; received shape \(50, 2\)"),
+        (lambda x: metrics.nearest(x, x[:0]), r"y: expected images .* received shape \(0, 3\)"),
+    ],
+)
+def test_bad_sets_are_named(measure, message):
+    x = np.random.default_rng(15).normal(size=(50, 3)) + 1
+    with pytest.raises(ValueError, match=message):
+        measure(x)
+
+
 # ---- the classifier
 
 
@@ -141,7 +283,7 @@ def printed():
     """400 glyphs and what they are."""
     rng = np.random.default_rng(6)
     labels = rng.integers(10, size=400)
-    return data.to_unit(np.stack([glyphs.draw(label, rng) for label in labels])).numpy(), labels
+    return np.stack([glyphs.draw(label, rng) for label in labels]).astype(np.float32) / 127.5 - 1, labels
 
 
 def accuracy(images, labels):
@@ -161,10 +303,12 @@ def test_the_classifier_is_small():
 def test_the_classifier_reads_printed_digits(printed):
     """Which it was not trained on; chance is 0.1."""
     assert accuracy(*printed) > 0.95
+    assert accuracy(*printed) == np.mean(metrics.labels(printed[0]) == printed[1])
 
 
 def test_the_classifier_reads_handwriting():
     """At least 99 % of 2,000 digits of MNIST's test set, where it is."""
+    data = pytest.importorskip("lessons_lib.data", exc_type=ModuleNotFoundError)  # not for the run on JAX
     if not Path(data._builder("mnist").data_dir).exists():
         pytest.skip("MNIST is not prepared on this machine")
     images, labels = next(iter(data.load("mnist", "test", 2000)))
@@ -236,6 +380,8 @@ def test_the_card_of_the_classifier_says_where_it_is_from():
 
 def test_the_command_trains_a_classifier(tmp_path, monkeypatch, printed):
     """In small, on printed digits."""
+    tool = pytest.importorskip("weights", exc_type=ModuleNotFoundError)  # needs TensorFlow
+    import tensorflow as tf
 
     def load(name, split, batch_size, *, seed=None):
         digits = tf.data.Dataset.from_tensor_slices(printed)
