@@ -42,10 +42,10 @@ def reverse_step(x_t, noise_pred, t, s, schedule, eta=0.0, noise=None, *, noise_
     """One step from time t back to s < t (DDIM, eq. 12): eta = 0 is DDIM, eta = 1 draws from DDPM's posterior (DDPM, eq. 7).
 
     x_t, noise_pred, noise: (B, ...), float32 or float64; noise may be left out where none is added. t, s: integers,
-    T >= t > s >= 0. eta: in [0, 1]. noise_std: the standard deviation of the noise added, in place of eta's, while the rest of
-    the step stays as eta has it: `sigma_hat` (DDIM, appendix D.3). clip: keep the predicted x_0 within [-1, 1], and recompute
-    the noise from it. Gives x_s and the predicted x_0. Raises ValueError for other times, etas and shapes, TypeError for other
-    types.
+    T >= t > s >= 0. eta: in [0, 1]. noise_std: the standard deviation of the noise added, in [0, 1], in place of eta's, while
+    the rest of the step stays as eta has it: `sigma_hat` (DDIM, appendix D.3). clip: keep the predicted x_0 within [-1, 1], and
+    recompute the noise from it. Gives x_s and the predicted x_0. Raises ValueError for other times, etas and shapes, TypeError
+    for other types.
     """
     eta, (alpha_bar_t, alpha_bar_s) = _part("eta", eta), _alpha_bars(schedule, t, s)
     x_t, noise_pred = alike(x_t=x_t, noise_pred=noise_pred)
@@ -102,6 +102,8 @@ def sample(
     if large_noise and eta != 1:
         raise ValueError(f"eta: expected 1 with large_noise, which is for DDPM's step; received {eta}")
     seed, shape = whole("seed", seed, 0, 2**32 - 1), tuple(whole("shape", size, 1) for size in shape)
+    if len(shape) < 2:
+        raise ValueError(f"shape: expected that of images or points, (B, ...); received {shape}")
     x_t = _frozen(noise_of(seed, 0, shape) if x_T is None else _checked("x_T", x_T, shape))
     yield State(schedule.T, x_t, None)
     for step, (t, s) in enumerate(pairwise(times.tolist()), 1):

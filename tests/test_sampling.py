@@ -250,6 +250,7 @@ def test_the_network_is_never_asked_about_the_data():
         ({"seed": -1}, "seed: expected an integer in 0..4294967295; received -1"),
         ({"seed": None}, "seed: .* received None"),
         ({"shape": (0, 3)}, "shape: expected an integer of at least 1; received 0"),
+        ({"shape": (4,)}, r"shape: expected that of images or points, \(B, ...\); received \(4,\)"),
         ({"x_T": normal(3, 3)}, r"x_T: expected float32 or float64 of shape \(2, 3\); received float64 of \(3, 3\)"),
         ({"x_T": normal(2, 3) * np.inf}, "x_T: expected finite values; received 6 NaN or infinite ones"),
         ({"schedule": HALVING}, "schedule: expected some signal at t = 200; received alpha_bar = 6.2e-61"),
