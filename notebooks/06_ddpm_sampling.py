@@ -28,8 +28,8 @@
 # - **draw** digits with the packaged network, and see what noise, variance and clipping do to them.
 #
 # **You need** lesson 02 (the end of the chain), lesson 03 (the posterior, the perfect denoiser) and the outcome of
-# lesson 05, a network that comes with the library. To run, it takes
-# <!-- measured -->about 1 minute on two CPU cores and 1.1 GB of memory<!-- /measured -->.
+# lesson 05, a network that comes with the library.
+# To run, it takes <!-- measured -->about 1 minute on two CPU cores and 1.1 GB of memory<!-- /measured -->.
 
 # %%
 try:

@@ -26,8 +26,8 @@
 # - **draw** in ten steps, and see what noise, number and choice of the steps do;
 # - **travel** between pictures: blend two noises, and find the noise that a digit comes from.
 #
-# **You need** lesson 06 (the walk back, its posterior) and the packaged network. To run, it takes
-# <!-- measured -->about 1 minute on two CPU cores and 0.9 GB of memory<!-- /measured -->.
+# **You need** lesson 06 (the walk back, its posterior) and the packaged network.
+# To run, it takes <!-- measured -->about 1 minute on two CPU cores and 0.9 GB of memory<!-- /measured -->.
 
 # %%
 try:

@@ -111,6 +111,7 @@ def test_a_lesson_has_its_parts(name):
     assert notebook.cells[0].source.startswith(f"# {name[:2]}. ")
     for part in ("**You will**", "**You need**", "**Earned.**", "## Recap", "## Exercises", "## In practice"):
         assert part in text
+    assert "\n<!--" not in text  # at the start of a line it would begin a block of HTML, and end the paragraph
     assert any("parameters" in cell.metadata.get("tags", []) for cell in code_cells(notebook))
     assert any("solution" in cell.metadata.get("tags", []) for cell in code_cells(notebook))
     assert any("assert" in cell.source for cell in code_cells(notebook))
