@@ -7,6 +7,7 @@ import numpy as np
 from keras import Input, Model, layers
 
 from lessons_lib import weights
+from lessons_lib.schedule import whole
 
 FEATURES = 64  # numbers that the classifier makes of an image
 CLASSIFIER = weights.FOLDER / "classifier.weights.h5"
@@ -84,7 +85,7 @@ def frechet_at_infinity(x, y, *, splits=10, seed=0):
     (N, D), N at least 40. y: the same, of which all are taken, or `Statistics`. Gives an `Estimate`, which may be below 0; its
     error is a jackknife's, each time without a tenth of x.
     """
-    x = _checked("x", x, least=40)
+    x, splits = _checked("x", x, least=40), whole("splits", splits, 1)
     y = y if isinstance(y, Statistics) else statistics(y)
     rng = np.random.default_rng(seed)
 
@@ -122,6 +123,7 @@ def precision_recall(real, drawn, k=3):
     from some image of the other set than that one is from its k-th nearest neighbour in its own. Gives two `Estimate`s in
     [0, 1]; their errors are those of the images that are counted, for neighbourhoods as they are.
     """
+    k = whole("k", k, 1)
     real, drawn = _checked("real", real, least=k + 1), _checked("drawn", drawn, least=k + 1, like=real)
     return _share_within(drawn, real, k), _share_within(real, drawn, k)
 

@@ -374,7 +374,7 @@ plots.show_filmstrip(
 
 # %% [markdown]
 # Down each column mostly the same digit, already after five steps; with every doubling of the steps a pixel moves
-# less. In the last row the same start leads to other digits, ten times as far away. So $x_T$ is a name for the
+# less. In the last row the same start leads to other digits, far away. So $x_T$ is a name for the
 # picture that it leads to (not its only name, as we shall see), and we can compute with names.
 #
 # ## Between two noises

@@ -263,6 +263,8 @@ def test_the_nearest_is_found():
         (lambda x: metrics.kernel_distance(x, x[:2]), r"y: expected features of at least 3 images, .* received shape \(2, 3\)"),
         (lambda x: metrics.kernel_distance(x, x[:, :2]), "y: expected 3 features an image; received 2"),
         (lambda x: metrics.kernel_distance(x * np.inf, x), "x: expected finite values; received 150 NaN or infinite ones"),
+        (lambda x: metrics.frechet_at_infinity(x, x, splits=0), "splits: expected an integer of at least 1; received 0"),
+        (lambda x: metrics.precision_recall(x, x, 0), "k: expected an integer of at least 1; received 0"),
         (lambda x: metrics.precision_recall(x, x[:3]), "drawn: expected features of at least 4 images"),
         (lambda x: metrics.precision_recall(x[:, :2], x), "drawn: expected 2 features an image; received 3"),
         (lambda x: metrics.nearest(x, x[:, :2]), r"y: expected images of shape \(3,\), as x has; received shape \(50, 2\)"),
