@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install lessons test lab render bench speed quality weights lock
+.PHONY: help install lessons test lab render bench speed quality weights tables lock
 
 PYTHON ?= python3
 # cpu or gpu: which TensorFlow .venv gets; without a word, the one it has.
@@ -41,11 +41,14 @@ bench: speed quality ## measure speed, then quality (benchmarks/README.md)
 speed: $(READY) ## the first half alone: BENCH="--batch 256" and the like
 	@.venv/bin/python benchmarks/speed.py $(if $(PEER),--peer $(PEER)) $(BENCH)
 
-quality: $(READY) ## the second half alone: QUALITY="--steps 4800 --seeds 0 1 2 --recipe rate=4e-3"
+quality: $(READY) ## the second half alone: QUALITY="--steps 4200 --seeds 0 1 2 --recipe rate=4e-3"
 	@PYTHONPATH=tools .venv/bin/python benchmarks/quality.py $(if $(PEER),--peer $(PEER)) $(QUALITY)
 
 weights: $(READY) ## train packaged weights anew: WEIGHTS=digits or classifier
 	@.venv/bin/python tools/weights.py $(WEIGHTS)
+
+tables: $(READY) ## measure lesson 08's tables anew, hours; what is there already stays
+	@.venv/bin/python tools/tables.py
 
 lock: $(READY) ## resolve the newest allowed versions into the two lock files
 	@.venv/bin/python tools/lock.py

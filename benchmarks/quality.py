@@ -40,7 +40,7 @@ def parsed(arguments):
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument(
-        "--steps", type=int, nargs="*", default=[1200, 2400, 4800], help="of training, a run each (1200 2400 4800)"
+        "--steps", type=int, nargs="*", default=[1200, 2400, 4200], help="of training, a run each (1200 2400 4200)"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="a run each (0)")
     parser.add_argument("--recipe", type=setting, nargs="*", default=[], metavar="NAME=VALUE", help="as in tools/weights.py")
