@@ -108,7 +108,7 @@ plots.show_images(
 # Both ends lie in $[0, 1]$, so every mixture does. The reshape lets one number per image meet all its pixels.
 
 
-# %%
+# %% tags=["slide"]
 def corrupt(x, amount):
     noise = tf.random.uniform(tf.shape(x))
     amount = tf.reshape(amount, (-1, 1, 1, 1))
@@ -345,7 +345,7 @@ plots.show_filmstrip(
 # after $i$ steps an amount of $1 - i / n$ would be left: it falls evenly to 0, and the last step arrives at the guess.
 
 
-# %%
+# %% tags=["slide"]
 def sample(x, n_steps):
     """From noise x, (count, 28, 28, 1): all states and all guesses on the way."""
     states, guesses = [x], []

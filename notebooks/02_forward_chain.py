@@ -147,7 +147,7 @@ assert grown.var() > 15
 # - $q$ is the customary name for everything on the way *to* noise; it has nothing to learn.
 
 
-# %%
+# %% tags=["slide"]
 def forward_step(x, noise, beta):
     return np.sqrt(1 - beta) * x + np.sqrt(beta) * noise
 

@@ -133,7 +133,7 @@ assert abs(fourth - 3) < 4 * np.sqrt(24 / len(total))
 # Writing a random thing as a fixed function of a standard one is called the **reparameterization trick**.
 
 
-# %%
+# %% tags=["slide"]
 def add_noise(x_0, noise, alpha_bar):
     return np.sqrt(alpha_bar) * x_0 + np.sqrt(1 - alpha_bar) * noise
 
@@ -464,6 +464,26 @@ def to_noise(x_t, x_0, alpha_bar):
 
 # %%
 checks.to_noise(to_noise)
+
+# %% [markdown]
+# **5. Bug clinic.** This jump has two mistakes, each of which was found in published code. With it a network trains,
+# the loss falls, and the samples are poor. `betas` holds $\beta_1, \dots, \beta_T$, and $t$ is 1 to $T$. Mend it.
+#
+# ```python
+# def mended(x_0, noise, t, betas):
+#     alpha_bar = np.cumprod(1 - betas)[t]
+#     return np.sqrt(alpha_bar) * x_0 + (1 - alpha_bar) * noise
+# ```
+
+
+# %% tags=["solution"]
+def mended(x_0, noise, t, betas):
+    alpha_bar = np.cumprod(1 - betas)[t - 1]  # the first of the array belongs to t = 1
+    return np.sqrt(alpha_bar) * x_0 + np.sqrt(1 - alpha_bar) * noise
+
+
+# %%
+checks.mended(mended)
 
 # %% [markdown]
 # ## In practice

@@ -215,7 +215,7 @@ assert distinct < 0.6 * T
 # and puts all numbers of a group in one row.)
 
 
-# %%
+# %% tags=["slide"]
 def normalise(x, gamma, beta, groups=8):
     grouped = rearrange(x, "b h w (g c) -> b g (h w c)", g=groups)
     centred = grouped - grouped.mean(axis=-1, keepdims=True)

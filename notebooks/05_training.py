@@ -28,7 +28,7 @@
 # - **keep** what was learned: averaged weights, checkpoints that survive a kill, a card.
 #
 # **You need** lesson 03 (the posterior, the perfect denoiser) and lesson 04 (the network). To run, it
-# takes <!-- measured -->about 9 minutes on two CPU cores and 2.1 GB of memory<!-- /measured -->.
+# takes <!-- measured -->about 7 minutes on two CPU cores and 2.1 GB of memory<!-- /measured -->.
 
 # %%
 try:
@@ -64,7 +64,8 @@ SEED = 0
 T = 1000
 BATCH = 32
 BY_HAND = choose(smoke=5, cpu=40, gpu=100)  # steps of the loop that we write ourselves
-STEPS = choose(smoke=40, cpu=4800, gpu=20000)  # of the training proper
+STEPS = choose(smoke=40, cpu=4200, gpu=20000)  # of the training proper
+VALIDATION = choose(smoke=4, cpu=20, gpu=20)  # batches to validate with
 RATE = 4e-3  # the highest learning rate
 DECAY = 0.99  # of the averaged weights
 DRAWN = choose(smoke=64, cpu=2000, gpu=2000)  # digits, to measure how good they are
@@ -302,7 +303,7 @@ plots.show(
 # a learning rate of $10^{-4}$. (`GradientTape` records what is computed under it and differentiates it;
 # `tf.function` turns the step into a graph when it is first called.)
 
-# %%
+# %% tags=["slide"]
 network = unet.unet(28, 1, (32, 64), blocks=2, patch=2)
 untrained = network.get_weights()
 optimizer = keras.optimizers.Adam(1e-4)
@@ -372,8 +373,8 @@ for ours, theirs in zip(optimizer.variables, network.optimizer.variables, strict
 # digit:
 
 # %%
-unseen = data.load_digits("test[:640]", BATCH)
-frozen = data.noisify(unseen, cosine, diffusion.to_velocity, seed=1).take(20)
+unseen = data.load_digits("test[:1000]", BATCH)
+frozen = data.noisify(unseen, cosine, diffusion.to_velocity, seed=1).take(VALIDATION)
 times, again = (np.concatenate([t for (_, t), _ in frozen]) for _ in range(2))
 np.testing.assert_array_equal(times, again)
 
@@ -464,12 +465,12 @@ axes.set(
 axes.legend()
 rate.plot(range(STEPS), [float(rates(step)) for step in range(STEPS)], color=plots.GREEN)
 rate.set(xlabel="training step", ylabel="learning rate")
-ratio = averaged / history["val_loss"]  # of a run that went on, only the later part
-print(
-    f"before half-time the average's loss is {ratio[2:10].mean():.0%} of the trembling weights'"
-)
+ratio = averaged / history["val_loss"]
+early = ratio[2:10].mean()  # NaN if this run went on from a later checkpoint
+if not np.isnan(early):
+    print(f"before half-time the average's loss is {early:.0%} of the trembling weights'")
 if STEPS > 1000:
-    assert not ratio[2:10].mean() >= 1
+    assert not early >= 1
     assert abs(ratio[-1] - 1) < 0.02
 plots.show(
     figure,
@@ -642,12 +643,12 @@ plots.show_images(
 # </details>
 #
 # **3. A longer memory.** With `DECAY = 0.9999`, DDPM's, after how many steps has the average its full memory of
-# 10,000 steps? And how long is it when our 4,800 steps end?
+# 10,000 steps? And how long is it when our 4,200 steps end?
 #
 # <details><summary>Answer</summary>
 #
-# $(1 + n) / (10 + n)$ reaches 0.9999 at $n = 89{,}990$. After 4,800 steps $1 / (1 - d) = (10 + n) / 9$ is 534 steps: that
-# is what the second term is for. Without it, the average would still hold $0.9999^{4800} = 62\,\%$ of the untrained network.
+# $(1 + n) / (10 + n)$ reaches 0.9999 at $n = 89{,}990$. After 4,200 steps $1 / (1 - d) = (10 + n) / 9$ is 468 steps: that
+# is what the second term is for. Without it, the average would still hold $0.9999^{4200} = 66\,\%$ of the untrained network.
 #
 # </details>
 #

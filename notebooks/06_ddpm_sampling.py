@@ -75,7 +75,7 @@ states = [state for state in walk if state.t in (980, 780, 580, 380, 180, 0)]
 plots.show_filmstrip(
     [state.x_0 for state in states],
     "Guesses at eight pictures, from above: much the same grey blot for all at first, then "
-    "different blurred shapes, in the end eight clear digits.",
+    "different blurred shapes, in the end digits, most of them clear.",
     row_labels=[f"guess at t={state.t + 20}" for state in states],
 )
 
@@ -98,7 +98,7 @@ plots.show_filmstrip(
 # - $\sigma_t^2$ is $\tilde\beta_t$ or $\beta_t$, about which more below.
 
 
-# %%
+# %% tags=["slide"]
 def step_back(x_t, t, noise_pred, chain, variance, z):
     beta = chain.beta[t]
     mean = (x_t - beta / np.sqrt(1 - chain.alpha_bar[t]) * noise_pred) / np.sqrt(1 - beta)
@@ -376,7 +376,7 @@ drawn = {
 }
 plots.show_filmstrip(
     list(drawn.values()),
-    "Eight digits in a clipped row; below, not clipped, scraps of ink, hardly one a digit; "
+    "Eight digits in a clipped row; below, not clipped, scraps of ink, few of them digits; "
     "with the network's own answers digits again, though not clipped.",
     row_labels=list(drawn),
 )

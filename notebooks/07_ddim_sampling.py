@@ -162,7 +162,7 @@ for t, s in ((1000, 999), (600, 300), (5, 1)):
 # One formula, for any two times and any $\eta$.
 
 
-# %%
+# %% tags=["slide"]
 def step_down(x_t, noise_pred, t, s, chain, eta=0.0, z=0.0):
     a_t, a_s = chain.alpha_bar[[t, s]]
     sigma = deviation(t, s, chain, eta)
@@ -367,7 +367,7 @@ assert (
 )
 plots.show_filmstrip(
     list(walks.values()),
-    "Eight digits by 5, 10, 50 and 200 steps are nearly the same down each column; in the last "
+    "Eight digits by 5, 10, 50 and 200 steps are mostly the same down each column; in the last "
     "row, with eta = 1, they are other digits.",
     row_labels=list(walks),
 )

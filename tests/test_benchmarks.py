@@ -225,7 +225,7 @@ def test_minutes_are_those_of_all_parts(small_mnist, tmp_path, monkeypatch):
         return tool.Run(None, training.EMA(), None, card)
 
     monkeypatch.setattr(tool, "recipe", second_part)
-    monkeypatch.setattr(tool, "distance", lambda *rest: 1.0)
+    monkeypatch.setattr(tool, "distance", lambda *rest, **options: 1.0)
     monkeypatch.setattr(training, "save_weights", lambda *rest: None)
     monkeypatch.setattr(training.EMA, "applied", lambda self: contextlib.nullcontext())
     assert tool.digits(tmp_path)["minutes"] == 20

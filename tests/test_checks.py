@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from einops import rearrange
 
-from lessons_lib.checks import lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06, lesson_07
+from lessons_lib.checks import lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06, lesson_07, lesson_08
 
 
 def rates(betas):
@@ -11,6 +11,11 @@ def rates(betas):
 
 def noise(x_t, x_0, a):
     return (x_t - np.sqrt(a) * x_0) / np.sqrt(1 - a)
+
+
+def jump(x_0, noise, t, betas, first=1, root=np.sqrt):
+    alpha_bar = np.cumprod(1 - betas)[t - first]
+    return np.sqrt(alpha_bar) * x_0 + root(1 - alpha_bar) * noise
 
 
 def unpatch(patches, p, pattern="b h w (p q c) -> b (h p) (w q) c"):
@@ -48,6 +53,27 @@ def ddim(x_t, noise, t, s, chain, eta, z, sigma=lambda a, b: np.sqrt((1 - b) / (
     return np.sqrt(b / a) * (x_t - np.sqrt(1 - a) * noise) + np.sqrt(1 - b - kept * std**2) * noise + std * z
 
 
+def kernel_distance(x, y, size=None, itself=1, across=2):
+    def kernel(a, b):
+        return (a @ b.T / (size or a.shape[1]) + 1) ** 3
+
+    def among(a):
+        k, n = kernel(a, a), len(a)
+        return (k.sum() - itself * np.trace(k)) / (n * (n - itself))
+
+    return among(x) + among(y) - across * kernel(x, y).mean()
+
+
+def root_trace(product):
+    return np.sqrt(np.linalg.eigvals(product).real.clip(0)).sum()
+
+
+def frechet(x, y, root_trace=root_trace, square=np.square):
+    one, other = np.cov(x.T), np.cov(y.T)
+    move = square(np.linalg.norm(x.mean(axis=0) - y.mean(axis=0)))
+    return move + np.trace(one + other) - 2 * root_trace(one @ other)
+
+
 def moving_average(values, decay, warm=lambda n: (1 + n) / (10 + n), first=0):
     average = values[first]
     for n, value in enumerate(values[1:], 1):
@@ -72,6 +98,7 @@ def make_pairs(x_0, chain, rng, low=1, high=5, shape=None, size=1.0):
         (lesson_02.signal_rates, rates),
         (lesson_02.signal_rates, lambda betas: list(rates(betas))),
         (lesson_03.to_noise, noise),
+        (lesson_03.mended, jump),
         (lesson_04.unpatch, unpatch),
         (lesson_04.multi_head, multi_head),
         (lesson_05.moving_average, moving_average),
@@ -82,6 +109,8 @@ def make_pairs(x_0, chain, rng, low=1, high=5, shape=None, size=1.0):
         (lesson_06.mean_from_x_0, posterior_mean),
         (lesson_07.step_up, step_up),
         (lesson_07.mended, ddim),
+        (lesson_08.kernel_distance, kernel_distance),
+        (lesson_08.mended, frechet),
     ],
 )
 def test_a_right_answer_passes(check, right, capsys):
@@ -103,6 +132,23 @@ def test_a_right_answer_passes(check, right, capsys):
         (lesson_03.to_noise, lambda x_t, x_0, a: (x_t - np.sqrt(a) * x_0) / (1 - a), "off by up to .*Hint"),  # no root
         (lesson_03.to_noise, lambda x_t, x_0, a: (x_t - a * x_0) / np.sqrt(1 - a), "off by up to .*Hint"),
         (lesson_03.to_noise, lambda x_t, x_0, a: noise(x_t, x_0, a)[0], "expected the shape of x_t"),
+        (lesson_03.mended, lambda *a: jump(*a, first=0), "at t = 1: expected x_0 times 0.9487; received it times 0.8485. Hint"),
+        (
+            lesson_03.mended,
+            lambda *a: jump(*a, root=float),
+            "expected the noise times 0.3162; received it times 0.1000. .*variance",
+        ),
+        (
+            lesson_03.mended,
+            lambda x, z, t, b: jump(x, z, t, b[1:]),
+            "at t = 1: expected x_0 times 0.9487; received it times 0.8944",
+        ),
+        (
+            lesson_03.mended,
+            lambda x, z, t, b: jump(x, z, t, b[[0, 0, 1, 2, 3]][: t + 1], 0),
+            "expected x_0 times 0.9487; received",
+        ),
+        (lesson_03.mended, lambda x, z, t, b: jump(x, z, t, b)[0], r"the shape of x_0, \(3, 4\); received \(4,\)"),
         (lesson_04.unpatch, lambda x, p: unpatch(x, p, "b h w (p q c) -> b (p h) (q w) c"), ".*% of them elsewhere. Hint"),
         (lesson_04.unpatch, lambda x, p: unpatch(x, p, "b h w (q p c) -> b (h p) (w q) c"), ".*% of them elsewhere. Hint"),
         (lesson_04.unpatch, lambda x, p: x, r"p = 2: expected shape \(2, 4, 6, 3\); received \(2, 2, 3, 12\). Hint"),
@@ -158,6 +204,30 @@ def test_a_right_answer_passes(check, right, capsys):
         (lesson_07.mended, lambda *a: ddim(*a, kept=0), "eta = 0.5: the added noise is right, but what is kept is off .*Hint"),
         (lesson_07.mended, lambda *a: ddim(*a, kept=0.5), "how much of it does the added noise already take"),
         (lesson_07.mended, lambda *a: ddim(*a)[0], r"the shape of x_t, \(3, 4\); received \(4,\)"),
+        (
+            lesson_08.kernel_distance,
+            lambda *a: kernel_distance(*a, itself=0),
+            "of 3 and 3 vectors of 1: expected .*compared with itself",
+        ),
+        (lesson_08.kernel_distance, lambda *a: kernel_distance(*a, size=1), "vectors of 2: expected .*the length of a vector"),
+        (lesson_08.kernel_distance, lambda *a: kernel_distance(*a, across=1), "across, which count twice"),
+        (lesson_08.kernel_distance, lambda x, y: x @ y.T, r"expected one number; received shape \(3, 3\)"),
+        (
+            lesson_08.mended,
+            lambda x, y: frechet(x, y, lambda product: np.trace(np.sqrt(abs(product)))),
+            "of the same set twice: expected 0.000; received .* of the matrix, not of its entries",
+        ),
+        (
+            lesson_08.mended,
+            lambda x, y: frechet(x, y, square=float),
+            "moved by .*: expected 25.000; received 5.000. Hint: .* squared",
+        ),
+        (
+            lesson_08.mended,
+            lambda x, y: frechet(x, y, lambda p: np.trace(p) ** 0.5),
+            "the same set twice: expected 0.000; received",
+        ),
+        (lesson_08.mended, lambda x, y: x - x, r"expected one number; received shape \(200, 3\)"),
     ],
 )
 def test_a_wrong_answer_is_told_what_was_expected(check, wrong, message):

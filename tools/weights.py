@@ -72,7 +72,8 @@ def digits(folder=weights.FOLDER, checkpoints=Path("build/weights"), steps=40_00
     minutes = (time.monotonic() - start) / 60 * len(run.card["losses"]) / len(here)  # of all parts, if it was stopped before
     card |= {"minutes": round(minutes, 1)} | run.card
     with run.average.applied():
-        card["distance"] = f"{distance(run, 50, images)}, of {images} digits drawn in 50 DDIM steps, against MNIST's test digits"
+        ddpm, ddim = (distance(run, 50, images, eta=eta) for eta in (1.0, 0.0))
+        card["distance"] = f"{ddpm} in 50 steps of DDPM, {ddim} of DDIM; {images} digits each, against MNIST's test digits"
         training.save_weights(run.model, Path(folder) / "digits.weights.h5", card)
     return card
 
@@ -145,10 +146,12 @@ def recipe(
     return Run(model, average, noise, card)
 
 
-def distance(run, steps, images=2000, seed=1):
-    """How far digits drawn in so many DDIM steps are from MNIST's test digits."""
+def distance(run, steps, images=2000, seed=1, eta=0.0):
+    """How far digits drawn in so many steps, of DDIM without a word, are from MNIST's test digits."""
     wrap = training.from_noise if run.card["target"] == "noise" else lambda model: training.from_velocity(model, run.noise)
-    *_, state = sampling.sample(wrap(run.model), run.noise, (images, 28, 28, 1), steps, seed=seed, clip=True, batch_size=250)
+    *_, state = sampling.sample(
+        wrap(run.model), run.noise, (images, 28, 28, 1), steps, eta=eta, seed=seed, clip=True, batch_size=250
+    )
     return metrics.frechet_distance(metrics.features(state.x_t), metrics.reference()[0])
 
 

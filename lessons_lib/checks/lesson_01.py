@@ -2,7 +2,10 @@
 
 import numpy as np
 
+from lessons_lib.checks import exercise
 
+
+@exercise(4)
 def amounts_left(answer):
     """`answer(n_steps)` gives the amount of noise left before each step of lesson 01's sampler, for a guess that stays."""
     for n_steps in (1, 2, 5, 50):
@@ -21,4 +24,3 @@ def amounts_left(answer):
             f"{where} {np.round(expected[:5], 3).tolist()} first; received {np.round(received[:5], 3).tolist()}. "
             "Hint: step i removes one part in n - i of what is left; multiply out what the first two steps leave."
         )
-    print("Exercise 4: well done.")

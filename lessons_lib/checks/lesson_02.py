@@ -2,7 +2,10 @@
 
 import numpy as np
 
+from lessons_lib.checks import exercise
 
+
+@exercise(4)
 def signal_rates(answer):
     """`answer(betas)` gives sqrt(alpha_bar) for t = 0 to T, from the T betas."""
     for betas in (np.array([0.5]), np.array([0.36, 0.75]), np.linspace(1e-4, 0.02, 1000)):
@@ -18,4 +21,3 @@ def signal_rates(answer):
             f"received {np.round(received[:3], 4).tolist()} and {received[-1]:.4f}. "
             "Hint: each step multiplies the image by the square root of 1 - beta, and all steps so far have done so."
         )
-    print("Exercise 4: well done.")

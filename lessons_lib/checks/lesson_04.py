@@ -2,7 +2,10 @@
 
 import numpy as np
 
+from lessons_lib.checks import exercise
 
+
+@exercise(4)
 def unpatch(answer):
     """`answer(patches, p)` turns (B, h, w, p * p * C) back into the images (B, h * p, w * p, C) that were folded."""
     images = np.random.default_rng(0).normal(size=(2, 4, 6, 3))
@@ -18,9 +21,9 @@ def unpatch(answer):
             f"unpatch with p = {p}: expected every pixel back in its place; received {wrong:.0%} of them elsewhere. Hint: "
             'in the pattern, (h p) is row h of squares, row p within the square: "b (h p) (w q) c".'
         )
-    print("Exercise 4: well done.")
 
 
+@exercise(5)
 def multi_head(answer):
     """`answer(q, k, v, heads)`: attention in each head's share of the channels on its own, the shares side by side."""
     q, k, v = np.random.default_rng(0).normal(size=(3, 2, 5, 6))
@@ -40,4 +43,3 @@ def multi_head(answer):
             f"that are off by up to {worst:.2g}. Hint: head 1 takes the first {6 // heads} channels of q, k and v; within a "
             f"head, divide by the root of {6 // heads}, not of 6; put the results side by side."
         )
-    print("Exercise 5: well done.")

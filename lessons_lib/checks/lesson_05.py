@@ -3,8 +3,10 @@
 import numpy as np
 
 from lessons_lib import schedule
+from lessons_lib.checks import exercise
 
 
+@exercise(4)
 def moving_average(answer):
     """`answer(values, decay)`: the exponential moving average that starts with values[0], with a decay that warms up."""
     rng = np.random.default_rng(0)
@@ -24,9 +26,9 @@ def moving_average(answer):
             f"{received.round(3)}. Hint: d stands at what is remembered, 1 - d at what is new; in step n, from 1, it is the "
             "smaller of decay and (1 + n) / (10 + n)."
         )
-    print("Exercise 4: well done.")
 
 
+@exercise(5)
 def min_snr(answer):
     """`answer(schedule, gamma)`: the weights of a velocity's squared error, for t = 1..T, that are min-SNR's for x_0's."""
     for chain in (schedule.linear(50), schedule.cosine(30)):
@@ -44,9 +46,9 @@ def min_snr(answer):
                 f"{chain.snr[worst + 1]:.3g}; received {received[worst]:.4f}. Hint: an error of x_0 weighs min(snr, gamma), "
                 "and the squared error of x_0 is 1 - alpha_bar times that of the velocity."
             )
-    print("Exercise 5: well done.")
 
 
+@exercise(6)
 def make_pairs(answer):
     """`answer(x_0, schedule, rng)`: x_t, t in 1..T and noise of its own for every image, that fit together."""
     chain, rng = schedule.linear(4), np.random.default_rng(0)
@@ -74,4 +76,3 @@ def make_pairs(answer):
         f"make_pairs: expected x_t mixed from x_0 and the noise that is given back, at each image's t; received one that is off "
         f"by up to {worst:.2g}. Hint: (DDPM, eq. 4)."
     )
-    print("Exercise 6: well done.")

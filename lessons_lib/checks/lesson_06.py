@@ -3,8 +3,10 @@
 import numpy as np
 
 from lessons_lib import diffusion, schedule
+from lessons_lib.checks import exercise
 
 
+@exercise(4)
 def respaced(answer):
     """`answer(chain, times)`: the betas of the chain that visits only these times, which fall from T to 0."""
     chain = schedule.linear(20)
@@ -22,9 +24,9 @@ def respaced(answer):
             f"in step {worst + 1}. Hint: alpha_bar is the product of all 1 - beta, so one step multiplies it by 1 - beta; and "
             "the first beta is the one next to the data."
         )
-    print("Exercise 4: well done.")
 
 
+@exercise(5)
 def mean_from_x_0(answer):
     """`answer(x_t, x_0, t, chain)`: the mean of the posterior (DDPM, eq. 7), for one time t."""
     chain, rng = schedule.linear(20), np.random.default_rng(0)
@@ -41,4 +43,3 @@ def mean_from_x_0(answer):
             "Hint: x_0 is weighed by the root of alpha_bar at t - 1, times beta; x_t by the root of 1 - beta, times 1 - "
             "alpha_bar at t - 1; both over 1 - alpha_bar at t. At t = 1 the mean is x_0."
         )
-    print("Exercise 5: well done.")

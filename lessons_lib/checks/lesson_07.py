@@ -3,8 +3,10 @@
 import numpy as np
 
 from lessons_lib import sampling, schedule
+from lessons_lib.checks import exercise
 
 
+@exercise(4)
 def step_up(answer):
     """`answer(x_s, noise_pred, s, t, chain)`: the x_t from which DDIM's step with that noise leads to x_s (DDIM, eq. 12)."""
     chain, rng = schedule.linear(20), np.random.default_rng(0)
@@ -19,9 +21,9 @@ def step_up(answer):
             f"from which it ends up to {worst:.2g} away. Hint: the guess at x_0 is what is left of x_s without its noise, at "
             "the rates of s; mix it with the same noise at the rates of t."
         )
-    print("Exercise 4: well done.")
 
 
+@exercise(5)
 def mended(answer):
     """`answer(x_t, noise_pred, t, s, chain, eta, z)`: DDIM's step with noise (DDIM, eqs. 12 and 16)."""
     chain, rng = schedule.linear(20), np.random.default_rng(0)
@@ -45,4 +47,3 @@ def mended(answer):
                 f"mended from t = {t} to s = {s} with eta = {eta}: the added noise is right, but what is kept is off by up to "
                 f"{worst:.2g}. Hint: how much variance may x_s have, and how much of it does the added noise already take?"
             )
-    print("Exercise 5: well done.")
