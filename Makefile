@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install lessons test lab render bench speed quality weights tables lock
+.PHONY: help install lessons test lab render bench speed quality course weights tables lock
 
 PYTHON ?= python3
 # cpu or gpu: which TensorFlow .venv gets; without a word, the one it has.
@@ -9,6 +9,11 @@ LOCK   := requirements$(patsubst -cpu,,-$(EXTRA)).lock
 READY  := .venv/ready-$(EXTRA)-$(firstword $(shell cksum 2>/dev/null <$(LOCK)))
 RUN    := .venv/bin/python -m
 PIP    := $(RUN) pip install --quiet --disable-pip-version-check
+
+# A folder that `make course` made may bring its data along.
+ifneq ($(wildcard tensorflow_datasets/mnist),)
+export TFDS_DATA_DIR ?= $(CURDIR)/tensorflow_datasets
+endif
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 18
@@ -26,7 +31,8 @@ test: $(READY) ## style, unit tests and every lesson in the smoke profile
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	.venv/bin/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 	$(RUN) coverage erase
-	LESSONS_PROFILE=smoke $(RUN) coverage run -m pytest --nbmake tests notebooks
+	LESSONS_PROFILE=smoke $(RUN) coverage run -m pytest --numprocesses 2 --dist loadfile tests
+	LESSONS_PROFILE=smoke $(RUN) coverage run -m pytest --nbmake notebooks
 	$(RUN) coverage combine --quiet
 	$(RUN) coverage report
 
@@ -43,6 +49,9 @@ speed: $(READY) ## the first half alone: BENCH="--batch 256" and the like
 
 quality: $(READY) ## the second half alone: QUALITY="--steps 4200 --seeds 0 1 2 --recipe rate=4e-3"
 	@PYTHONPATH=tools .venv/bin/python benchmarks/quality.py $(if $(PEER),--peer $(PEER)) $(QUALITY)
+
+course: $(READY) ## folders and zips for a room: build/course/student and instructor
+	@.venv/bin/python tools/course.py
 
 weights: $(READY) ## train packaged weights anew: WEIGHTS=digits or classifier
 	@.venv/bin/python tools/weights.py $(WEIGHTS)
