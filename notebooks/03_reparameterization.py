@@ -466,8 +466,8 @@ def to_noise(x_t, x_0, alpha_bar):
 checks.to_noise(to_noise)
 
 # %% [markdown]
-# **5. Bug clinic.** This jump has two mistakes, each of which was found in published code. With it a network trains,
-# the loss falls, and the samples are poor. `betas` holds $\beta_1, \dots, \beta_T$, and $t$ is 1 to $T$. Mend it.
+# **5. Bug clinic.** This jump has two mistakes, each of which was found in published code. It runs at every $t$ but
+# the last, and looks right. `betas` holds $\beta_1, \dots, \beta_T$, and $t$ is 1 to $T$. Mend it.
 #
 # ```python
 # def mended(x_0, noise, t, betas):
