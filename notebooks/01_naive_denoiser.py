@@ -14,11 +14,10 @@
 # %% [markdown]
 # # 01. Remove noise in one shot
 #
-# Take a picture, bury it in noise, and ask a network for the picture back. Then hand it noise with no picture in it at
-# all, and ask again and again, each time a little closer to its last answer: a picture appears that nobody drew. That is
-# the whole idea of a diffusion model. In this lesson we build it in the most naive way there is, get something
-# surprisingly close to handwritten digits, and find out with numbers why it is not good enough. Every later lesson
-# repairs one of the faults that we meet here.
+# Take a picture, bury it in noise, and ask a network for the picture back. Then hand it noise with no picture in it
+# at all, and ask again and again, each time a little closer to its last answer: a picture appears that nobody drew.
+# That is the idea behind diffusion models. In this lesson we build it in the most naive way there is, get strokes
+# that are digits now and then, and find out with numbers what is missing. The lessons that follow put it in.
 
 # %% [markdown]
 # **You will**
@@ -28,7 +27,7 @@
 # - **sample** new digits from pure noise, and measure what they lack.
 #
 # **You need** Python and NumPy, and a first acquaintance with training a network; no lesson before this one. To run,
-# it takes <!-- measured -->about 3 minutes on two CPU cores and 1.2 GB of memory<!-- /measured -->.
+# it takes <!-- measured -->about 4 minutes on two CPU cores and 1.3 GB of memory<!-- /measured -->.
 
 # %%
 try:
@@ -50,8 +49,8 @@ from lessons_lib.profile import choose
 
 # %% [markdown]
 # All knobs sit in one cell. `choose` takes the value for the profile of this run: `smoke` only shows that everything
-# works, `cpu` is meant for a laptop, `gpu` for a graphics card. Set the environment variable `LESSONS_PROFILE` to force
-# one.
+# works, `cpu` is meant for a laptop, `gpu` for a graphics card. Set the environment variable `LESSONS_PROFILE` to
+# force one.
 
 # %% tags=["parameters"]
 SEED = 0
@@ -64,8 +63,8 @@ keras.utils.set_random_seed(SEED)
 # %% [markdown]
 # ## Look at the data
 #
-# MNIST is 70,000 handwritten digits, 28 by 28 pixels each. We join its training and test sets to have more of them, and
-# hold 2,000 back, which the network never sees in training: the errors that we quote below are measured on those.
+# MNIST is 70,000 handwritten digits, 28 by 28 pixels each. We join its training and test sets to have more of them,
+# and hold 2,000 back, which the network never sees in training: the errors that we quote below are measured on those.
 
 # %%
 digits = data.load_digits(TRAIN, BATCH, seed=SEED)
@@ -78,9 +77,9 @@ plots.show_images(
 
 # %% [markdown]
 # The library delivers pixels in $[-1, 1]$, the range of all later lessons. This one alone works in $[0, 1]$, because
-# that is the range of the noise that we are about to mix in, and it makes every pixel either paper (0) or ink (1), cut
-# at one half. The task stays the same, and it becomes plain to see whether an answer is a clean digit or a grey guess.
-# (`low=0` tells the figures where the range begins.)
+# that is the range of the noise that we are about to mix in, and it makes every pixel either paper (0) or ink (1),
+# cut at one half. The task stays the same, and it becomes plain to see whether an answer is a clean digit or a grey
+# guess. (`low=0` tells the figures where the range begins.)
 
 
 # %%
@@ -89,7 +88,7 @@ def binarise(images):
 
 
 x_test = binarise(held_out)
-print(f"{tf.reduce_mean(x_test):.1%} of all pixels are ink")
+
 plots.show_images(
     x_test[:16], "The same digits with every pixel either white or black.", low=0
 )
@@ -105,7 +104,8 @@ plots.show_images(
 # - $u$ is noise of the same shape, each pixel drawn evenly from $[0, 1]$ and on its own;
 # - $a$, the *amount*, is one number per image: 0 leaves the image as it is, 1 leaves nothing of it.
 #
-# Both ends lie in $[0, 1]$, so every mixture does. The reshape lets one number per image meet all its pixels.
+# Both ends lie in $[0, 1]$, so every mixture does. The reshape lets one number per image meet all its pixels. (An
+# `assert` in a lesson stops the notebook if what the text says were not so; when you read, pass it by.)
 
 
 # %% tags=["slide"]
@@ -128,16 +128,15 @@ plots.show_filmstrip(
 )
 
 # %% [markdown]
-# From left to right the amount goes from 0 to 1. At 0.57 the digit is still plain to *our* eyes; at 0.86 we guess. For
-# this to work, image and noise must be of a like size. The tutorial that this lesson grew from drew its figures with
-# pixels from 0 to 255 and noise from 0 to 1, and the noise could not be seen: exercise 1.
+# From left to right the amount goes from 0 to 1. At 0.57 the digit is still plain to *our* eyes; at 0.86 we guess.
+# For this to work, image and noise must be of a like size; exercise 1 shows what happens if they are not.
 #
 # ## Build a network that undoes it
 #
 # The network gets $\tilde x$ and answers with a guess at $x$, an image of the same shape. To repair a pixel it has to
-# look far around it, yet put the repair in exactly the right place. A **U-Net** does both. Its way down halves the image
-# twice, so that a small convolution sees a large part of it; its way up doubles it again; and at each size a *skip* adds
-# what the way down saw to what comes up, so that the fine detail need not pass through the bottom.
+# look far around it, yet put the repair in exactly the right place. A **U-Net** does both. Its way down halves the
+# image twice, so that a small convolution sees a large part of it; its way up doubles it again; and at each size a
+# *skip* adds what the way down saw to what comes up, so that the fine detail need not pass through the bottom.
 #
 # ```
 # 28x28  conv 32 ───────────── skip ────────────── + ── conv 1    the guess
@@ -147,9 +146,10 @@ plots.show_filmstrip(
 #  7x7   conv 64 ───────────────── conv 64
 # ```
 #
-# `conv 32` is a convolution with 32 filters of 5 by 5 pixels. All but the last are followed by SiLU, $z \cdot \sigma(z)$
-# with the logistic function $\sigma$: like ReLU, it keeps what is positive and drops what is negative, but smoothly. The
-# last one has nothing after it, so that the answer can be any number (exercise 2 changes that).
+# `conv 32` is a convolution with 32 filters of 5 by 5 pixels. All but the last are followed by SiLU,
+# $z \cdot \sigma(z)$ with the logistic function $\sigma$: like ReLU, it keeps what is positive and drops what is
+# negative, but smoothly. The last one has nothing after it, so that the answer can be any number (exercise 2 changes
+# that).
 
 
 # %%
@@ -180,10 +180,11 @@ assert network.output_shape == network.input_shape
 assert network.count_params() == 309_057
 
 # %% [markdown]
-# 309,057 parameters, two thirds of them in the two convolutions at 7 by 7: few pixels, many filters.
+# 309,057 parameters, two thirds of them in the two convolutions that make 64 numbers of 64: each has
+# $5 \cdot 5 \cdot 64 \cdot 64$ weights.
 #
-# **Earned.** What a lesson has built, it checks against the library, and later lessons import it from there. This network
-# is `unet.basic_unet`, and `corrupt` is `diffusion.corrupt`, which takes the noise as an argument:
+# **Earned.** What a lesson has built, it checks against the library, and later lessons import it from there. This
+# network is `unet.basic_unet`, and `corrupt` is `diffusion.corrupt`, which takes the noise as an argument:
 
 # %%
 earned = unet.basic_unet()
@@ -202,8 +203,9 @@ np.testing.assert_allclose(half_and_half, (eight_times + noise) / 2, atol=1e-6)
 #
 # $$L = \frac{1}{N} \sum_i (\hat x_i - x_i)^2$$
 #
-# The tape records how the loss came about and gives its gradient for every weight; Adam, with a learning rate of 0.001,
-# takes the step downhill. `tf.function` turns the Python code into a graph on its first call, which makes it fast.
+# The tape records how the loss came about and gives its gradient for every weight; Adam, with a learning rate of
+# 0.001, takes the step downhill. `tf.function` turns the Python code into a graph on its first call, which makes it
+# fast.
 
 
 # %%
@@ -237,7 +239,8 @@ losses = train(network)
 # over all amounts.
 
 # %%
-average_digit = tf.reduce_mean(x_test, axis=0, keepdims=True)
+x_train = binarise(next(iter(data.load_digits(TRAIN, 2000)))[0])
+average_digit = tf.reduce_mean(x_train, axis=0, keepdims=True)
 average_error = float(tf.reduce_mean((x_test - average_digit) ** 2))
 untouched = corrupt(x_test, tf.random.uniform((2000,)))
 untouched_error = float(tf.reduce_mean((untouched - x_test) ** 2))
@@ -250,12 +253,13 @@ assert (
 )
 plots.plot_loss(
     losses,
-    "Training loss by step; it falls below both simple answers at once and then flattens.",
+    "Training loss by step; it falls below both simple answers at once, then slowly.",
     baselines={"untouched": untouched_error, "average digit": average_error},
 )
 
 # %% [markdown]
-# The loss drops below both simple answers almost at once and then falls ever more slowly.
+# The loss drops below both simple answers almost at once and then falls ever more slowly. (A spike is a step that
+# went too far, here and there, as Adam's do at such a rate; the next steps mend it.)
 #
 # ## Denoise held-out digits
 #
@@ -273,9 +277,9 @@ plots.show_filmstrip(
 )
 
 # %% [markdown]
-# Up to 0.71 the guess is readable, if soft at the edges, even where our own eyes begin to fail. At 1 the input holds no
-# trace of any digit, and the guess is a blot. Let us put that into numbers: the mean squared error at each amount, over
-# all 2,000 held-out digits, beside the two simple answers.
+# Up to 0.71 the guess is readable, if soft at the edges, even where our own eyes begin to fail. At 1 the input holds
+# no trace of any digit, and the guess is a blot. Let us put that into numbers: the mean squared error at each amount,
+# over all 2,000 held-out digits.
 
 # %%
 network_error, untouched_error = [], []
@@ -284,7 +288,8 @@ for a in amounts:
     guess = network.predict(corrupted, batch_size=500, verbose=0)
     network_error.append(float(tf.reduce_mean((guess - x_test) ** 2)))
     untouched_error.append(float(tf.reduce_mean((corrupted - x_test) ** 2)))
-    print(f"at {a:.2f}: network {network_error[-1]:.4f}, untouched {untouched_error[-1]:.4f}")
+rows = zip(amounts, network_error, untouched_error, strict=True)
+print("\n".join(f"at {a:.2f}: network {n:.4f}, untouched {u:.4f}" for a, n, u in rows))
 
 # %%
 assert network_error[0] > 0.0005  # it harms a clean image
@@ -308,12 +313,13 @@ plots.show(
 # %% [markdown]
 # In the middle the network is far better than either simple answer. Its two ends tell us more.
 #
-# **With no noise at all it does harm.** Handing the image back would cost nothing, and the network changes it all the
-# same. It is not told how noisy its input is; it has to find that out from the pixels while it repairs them.
+# **With little noise it does harm.** Handing the clean image back would cost nothing, and the network changes it all
+# the same; at 0.14 it still gains nothing. It is not told how noisy its input is, and must spend some of what it can
+# do on finding out. (How much of the harm that explains, we have not tested; the training was short, too.)
 #
-# **With nothing but noise it loses to the average digit**, and no network can win. The input says nothing about the digit
-# any more, and when all images $x^{(1)}, \dots, x^{(n)}$ are as likely as before, the answer $c$ with the least squared error is
-# their mean: $\sum_i (x^{(i)} - c)^2$ has the slope $-2 \sum_i (x^{(i)} - c)$, which is zero at
+# **With nothing but noise it loses to the average digit**, and no network can win. The input says nothing about the
+# digit any more, and when all images $x^{(1)}, \dots, x^{(n)}$ are as likely as before, the answer $c$ with the least
+# squared error is their mean: $\sum_i (x^{(i)} - c)^2$ has the slope $-2 \sum_i (x^{(i)} - c)$, which is zero at
 # $c = \frac{1}{n} \sum_i x^{(i)}$ and nowhere else. Here it is beside what the network says to four different noises:
 
 # %%
@@ -329,20 +335,22 @@ plots.show_filmstrip(
 )
 
 # %% [markdown]
-# The guesses are that blot, each with a faint shape of its own: the network takes chance patterns in the noise for ink.
-# That makes it a little worse than the plain average, and it will be of great use in a moment. The average is the *right*
-# answer to the question that we asked. The mistake would be to take it for a drawing.
+# The guesses are that blot, each with a faint shape of its own: the network takes chance patterns in the noise for
+# ink. That makes it a little worse than the plain average, and it will be of great use in a moment. The average is
+# the *right* answer to the question that we asked. The mistake would be to take it for a drawing.
 #
 # ## Sample from pure noise
 #
-# One guess from pure noise is a blot with a faint shape. So let us go towards it by a little and ask again: now the input
-# holds that shape, faintly, and the next guess can build on it. With $n$ steps, step $i$, counted from 0, moves the state
-# $x$ by a fraction of the way to the guess:
+# One guess from pure noise is a blot with a faint shape. So let us go towards it by a little and ask again: now the
+# input holds that shape, faintly, and the next guess can build on it. With $n$ steps, step $i$, counted from 0, moves
+# the state $\tilde x$ by a fraction of the way to the guess:
 #
-# $$x \leftarrow x + \frac{\hat x - x}{n - i}$$
+# $$\tilde x \leftarrow \tilde x + \frac{\hat x - \tilde x}{n - i}$$
 #
-# Why this fraction? If the guess never changed, step $i$ would remove one part in $n - i$ of the noise that is left, so
-# after $i$ steps an amount of $1 - i / n$ would be left: it falls evenly to 0, and the last step arrives at the guess.
+# Why this fraction? If the guess never changed, step $i$ would remove one part in $n - i$ of the noise that is left,
+# so after $i$ steps there would be left
+# $\frac{n-1}{n} \cdot \frac{n-2}{n-1} \cdots \frac{n-i}{n-i+1} = 1 - \frac{i}{n}$: the amount falls evenly to 0, and
+# the last step arrives at the guess.
 
 
 # %% tags=["slide"]
@@ -368,22 +376,22 @@ plots.show_filmstrip(
 )
 
 # %% [markdown]
-# Read it row by row: on the left what the network is given, on the right what it makes of that. The faint shape of the
-# first guess is the seed of the last; each step commits a little more to it. Do more steps help? The same noise in 1, 5
-# and 50 steps:
+# Read it row by row: on the left what the network is given, on the right what it makes of that. The faint shape of
+# the first guess is the seed of the last; each step commits a little more to it. Do more steps help? The same noise
+# in 1, 5 and 50 steps:
 
 # %%
 by_steps = {n: sample(pure_noise[:8], n)[0][-1] for n in (1, 5, 50)}
 plots.show_filmstrip(
     list(by_steps.values()),
-    "The same eight noises in 1, 5 and 50 steps: blots, smudged strokes, sharper strokes.",
+    "The same noises in 1, 5 and 50 steps: blots, smudged strokes, sharper but broken ones.",
     row_labels=[f"{n} steps" for n in by_steps],
     low=0,
 )
 
 # %% [markdown]
-# They do: the ink gets darker and the edges sharper, while the shape stays what the noise made it. Here are 64 images in
-# 50 steps.
+# In part. The ink gets darker and the edges sharper, while the shape stays what the noise made it; but here and there
+# a faint joint fades away, and a stroke breaks. Here are 64 images in 50 steps.
 
 # %%
 states, _ = sample(pure_noise, n_steps=50)
@@ -400,12 +408,12 @@ plots.animate(
 )
 
 # %% [markdown]
-# A few are digits anybody would read; many are fragments. In the animation (also saved as `output/naive_sampling.gif`)
-# shapes appear early, and what is missing then never comes.
+# A few are digits anybody would read; many are fragments. In the animation (also saved as
+# `output/naive_sampling.gif`) shapes appear early, and what is missing then never comes.
 #
-# Let us count a fault. A digit is nearly always *one* connected stroke; `ndimage.label` counts the connected pieces of ink
-# in an image. (It finds a fault; it is no score. A single round blot is in one piece too, and a network that has hardly
-# been trained draws just those.)
+# Let us count a fault. A digit is nearly always *one* connected stroke; `ndimage.label` counts the connected pieces
+# of ink in an image. (It finds a fault; it is no score. A single round blot is in one piece too, and a network that
+# has hardly been trained draws just those.)
 
 # %%
 around = np.ones((3, 3))  # pixels that touch at a corner are connected
@@ -418,30 +426,34 @@ def whole(images):
     )
 
 
-print(
-    f"in one piece: {whole(x_test):.0%} of the real digits, {whole(samples):.0%} of the samples"
-)
-standard_error = np.sqrt(0.25 / len(samples))  # at most; 6 points for 64 samples
+five_steps = sample(pure_noise, n_steps=5)[0][-1]
+print(f"in one piece: {whole(x_test):.0%} of the real digits")
+print(f"of the samples: {whole(five_steps):.0%} in 5 steps, {whole(samples):.0%} in 50")
+# A share p of n images has the standard deviation sqrt(p (1 - p) / n), at most:
+standard_error = np.sqrt(0.25 / len(samples))  # 6 points for 64 samples
 assert whole(x_test) > 0.9
 assert whole(x_test) - whole(samples) > choose(smoke=-3, cpu=3, gpu=3) * standard_error
 
 # %% [markdown]
-# Nearly every real digit is in one piece; of our samples many are not, and the difference is far beyond chance.
+# Nearly every real digit is in one piece; of our samples many are not, and the difference is far beyond chance. (That
+# between 5 and 50 steps is not.)
 #
 # ## What it lacks
 #
-# We have a denoiser that works and a generator that almost does. Three things stand between them, and each is a lesson.
+# We have a denoiser that works and a generator that almost does. Three things stand between them, and each is a
+# lesson.
 #
 # | what is missing | what we saw | where it comes |
 # |---|---|---|
-# | **A noise process with a known distribution.** Is our state after 17 of 50 steps like any corrupted image of the training? We mixed evenly distributed noise in by hand and un-mix it by a rule of thumb, so nobody can say. | fragments that no step repairs | lessons 02 and 03: a chain of small Gaussian steps, with which everything can be computed |
-# | **The noise level, told to the network.** We know the amount that is left, $1 - i / n$; the network is not told. (The tutorial's second sampler even computes it, and then does nothing with it.) | harm done to clean images | lesson 04: a U-Net that knows the time |
-# | **A target that makes sense at high noise.** There the picture cannot be known. But the noise can: it is nearly all that the input holds. | blots | lesson 05: predict the noise instead; lessons 06 and 07 sample with it |
+# | **Noise that can be computed with.** Is our state after 17 of 50 steps like a corrupted image of the training? With evenly distributed noise there is no formula to tell us, nor for the best next step. | strokes that break, in some step that we can compare with nothing | lessons 02 and 03: Gaussian noise, in small steps, of which every distribution can be written down |
+# | **The noise level, told to the network.** We know the amount that is left, $1 - i / n$; the network is not told. | harm done to clean images | lesson 04: a U-Net that knows the time |
+# | **Steps with a reason.** The first guess *must* be a blot. How far should one follow a guess that one knows to be wrong, and what should be put in place of what was taken away? | digits that are decided by chance patterns in the first noise | lesson 05: what to train on, so that there is a best step; lessons 06 and 07: the steps |
 #
 # ## Recap
 #
 # - You **corrupted** digits with amounts of noise from 0 to 1.
-# - You **trained** a U-Net of 309,057 parameters by hand: far better than simple answers in the middle, worse at both ends.
+# - You **trained** a U-Net of 309,057 parameters by hand: far better than simple answers in the middle, worse at both
+#   ends.
 # - You **sampled** new digits from pure noise, and measured what they lack: many are in pieces.
 
 # %% [markdown]
@@ -449,39 +461,43 @@ assert whole(x_test) - whole(samples) > choose(smoke=-3, cpu=3, gpu=3) * standar
 #
 # Say what you expect *before* you run anything; then change the one thing and look.
 #
-# **1. Two ranges.** Mix noise from $[0, 1]$ with pixels from 0 to 255, as the tutorial's figures do:
-# `plots.show_images(corrupt(255 * eight_times, amounts) / 255, "two ranges", low=0)`. What does the image at 0.57 look like?
+# **1. Two ranges.** Mix noise from $[0, 1]$ with pixels from 0 to 255:
+# `plots.show_images(corrupt(255 * eight_times, amounts) / 255, "two ranges", low=0)`. What does the image at 0.57
+# look like?
 #
 # <details><summary>Answer</summary>
 #
-# Like a clean digit, only paler. The noise is at most $0.57$ and the ink $0.43 \cdot 255 \approx 110$: the noise is two
-# hundred times weaker than the picture, and no screen shows it. Even the last image, which is noise alone, is plain white:
-# all its values are below a 255th.
+# Like a clean digit, only paler. The noise is at most $0.57$ and the ink $0.43 \cdot 255 \approx 110$: the noise is
+# two hundred times weaker than the picture, and no screen shows it. Even the last image, which is noise alone, is
+# plain white: all its values are below a 255th.
 #
 # </details>
 #
-# **2. A bend at the end.** Run `network = unet.basic_unet(output_activation="silu")`, as the tutorial has it, then
-# `train(network)` (as long as the first time). What is the lowest value that this network can answer? Does that hurt here?
-# Would it hurt if the target were Gaussian noise?
+# **2. A bend at the end.** Run `train(unet.basic_unet(output_activation="silu"))`, which takes as long as the first
+# time. What is the lowest value that this network can answer? Does that hurt here? Would it hurt if the target were
+# Gaussian noise?
 #
 # <details><summary>Answer</summary>
 #
-# SiLU never goes below $-0.278$. Our targets lie in $[0, 1]$, so the loss comes out much the same. Gaussian noise is below
-# $-0.278$ in 39 % of its values, and such a network could answer none of them: later lessons would fail, without any error.
+# SiLU never goes below $-0.278$. Our targets lie in $[0, 1]$, so the loss comes out much the same. Gaussian noise is
+# below $-0.278$ in 39 % of its values, and such a network could answer none of them: later lessons would fail,
+# without any error.
 #
 # </details>
 #
-# **3. One step.** Call `sample(pure_noise, n_steps=1)` and show the last state. Do the 64 images differ from each other?
+# **3. No noise.** Show the last state of `sample(tf.fill((8, 28, 28, 1), 0.5), n_steps=50)`: it starts from plain
+# grey, the average of all noises. How many different pictures are there?
 #
 # <details><summary>Answer</summary>
 #
-# Yes, as the guesses above did: blots around the average digit, each with a faint shape of its own. What becomes of a
-# sample is decided by its noise; the steps make it visible.
+# One, eight times. `sample` draws no random number, so equal starts have equal ends: whatever differs between our 64
+# samples was in their noise.
 #
 # </details>
 #
-# **4. In code.** Write `amounts_left(n_steps)`: the amount of noise that is left *before* each step of `sample`, if the guess
-# never changed; `n_steps` numbers, from 1 downwards. (This is what one would tell a network that knows the noise level.)
+# **4. In code.** Write `amounts_left(n_steps)`: the amount of noise that is left *before* each step of `sample`, if
+# the guess never changed; `n_steps` numbers, from 1 downwards. (This is what one would tell a network that knows the
+# noise level.)
 
 
 # %% tags=["solution"]
@@ -495,12 +511,18 @@ checks.amounts_left(amounts_left)
 # %% [markdown]
 # ## In practice
 #
-# - *The U-Net* is from Ronneberger, Fischer and Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation"
-#   (2015), section 2; there the skips are concatenated, here they are added. *SiLU* is also called swish.
-# - *The best answer* to an input $\tilde x$, in squared error, is the mean of all clean images that could have led to it.
-#   Lesson 03 computes this mean exactly for a small world of images, and it blurs in just the same way.
-# - *Averaging a loss over an epoch* means dividing its sum by the number of steps. The tutorial divides by the batch size,
-#   which gives a curve of the right form and a number without meaning.
+# - *The U-Net* is from Ronneberger, Fischer and Brox, "U-Net: Convolutional Networks for Biomedical Image
+#   Segmentation" (2015), section 2; there the skips are concatenated, here they are added. *SiLU* is also called
+#   swish.
+# - *The best answer* to an input $\tilde x$, in squared error, is the mean of all clean images that could have led to
+#   it. Lesson 03 computes this mean exactly for a small world of images, and it blurs in just the same way.
+# - *Where this lesson comes from*: a tutorial on a naive diffusion model with `corrupt` and `BasicUNet`. If you know
+#   it: its figures mix noise up to 1 with pixels up to 255 (exercise 1), its network ends in SiLU (exercise 2), and
+#   its loss for an epoch is divided by the batch size in place of the number of steps.
 # - *Clipping* to $[0, 1]$ after each step keeps the input in the range that the network was trained on.
-# - *Other corruptions*: sampling by repeated partial denoising also works for blur or missing pixels (Bansal et al., "Cold
-#   Diffusion", 2022, algorithm 1).
+# - *Other corruptions*: sampling by repeated partial denoising also works for blur or missing pixels (Cold Diffusion;
+#   Bansal et al. 2022, algorithm 1).
+# - *Does our rule lead anywhere?* With the best guess for each amount, and many small steps, yes: then the state has
+#   the distribution of corrupted images all the way down, for evenly distributed noise too. It is a case of what is
+#   now called flow matching (Liu, Gong and Liu, "Flow Straight and Fast", 2022). A network that is not told the
+#   amount cannot give that guess.

@@ -14,10 +14,11 @@
 # %% [markdown]
 # # 06. Walk back from noise to a digit
 #
-# [Lesson 05](05_training.ipynb) trained a network to guess the noise in a picture, and at the end digits came out of
-# a function that we took on trust. Now we open it. The guess alone makes no picture: asked about pure noise, the best
-# answer is a blur. But a small step towards the blur, a little fresh noise, and another question, a few hundred times
-# over, lead to a digit that nobody drew. This is DDPM's algorithm 2, and it fits on three lines.
+# [Lesson 05](05_training.ipynb) trained a network (on the velocity, from which the noise follows), and at the end
+# digits came out of a function that we took on trust. Now we open it, first in its random form. The guess alone makes
+# no picture: asked about pure noise, the best answer is a blur. But a small step towards the blur, a little fresh
+# noise, and another question, a few hundred times over, lead to a digit that nobody drew. This is DDPM's algorithm 2,
+# and it fits on three lines.
 
 # %% [markdown]
 # **You will**
@@ -28,8 +29,8 @@
 # - **draw** digits with the packaged network, and see what noise, variance and clipping do to them.
 #
 # **You need** lesson 02 (the end of the chain), lesson 03 (the posterior, the perfect denoiser) and the outcome of
-# lesson 05, a network that comes with the library.
-# To run, it takes <!-- measured -->about 1 minute on two CPU cores and 1.1 GB of memory<!-- /measured -->.
+# lesson 05, a network that comes with the library. To run, it
+# takes <!-- measured -->about 1 minute on two CPU cores and 1.1 GB of memory<!-- /measured -->.
 
 # %%
 try:
@@ -45,6 +46,7 @@ from itertools import pairwise
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+from ipywidgets import interact
 
 from lessons_lib import diffusion, oracle, plots, sampling, schedule, training
 from lessons_lib.checks import lesson_06 as checks
@@ -66,8 +68,8 @@ predict_noise, noise_schedule = training.load_weights()
 #
 # Hand the network pure noise, take the noise that it sees away, and you have its guess at the picture, $\hat x_0$
 # (lesson 03). Here it is for eight noises at the last time, $t = 1000$, and for what becomes of them on the way back.
-# (`sampling.sample` walks as this lesson will, here in 50 steps of 20. Each state holds $x_t$ and the guess made one
-# step earlier, hence `t + 20`.)
+# (`sampling.sample` walks as this lesson will, if told `eta=1.0`, here in 50 steps of 20. Each state holds $x_t$ and
+# the guess made one step earlier, hence `t + 20`.)
 
 # %%
 walk = sampling.sample(predict_noise, noise_schedule, (8, 28, 28, 1), 50, eta=1.0, seed=SEED)
@@ -82,15 +84,17 @@ plots.show_filmstrip(
 # %% [markdown]
 # From noise alone, every digit is possible, and the guess with the least squared error is the mean of all. Nothing is
 # wrong with the network: lesson 03's perfect denoiser answers the same. But with every step towards a guess and some
-# new noise, fewer digits are possible, and the guesses become more and more different.
+# new noise, fewer digits are possible, and the guesses become more and more different. For a while they may still
+# change their minds: in some columns a later guess is another digit than an earlier one.
 #
 # ## Algorithm 2
 #
 # How large a step? Lesson 03 computed where the chain was at $t - 1$, if $x_t$ *and* $x_0$ are known: a Gaussian with
 # mean $\tilde\mu_t$ and variance $\tilde\beta_t$. We do not know $x_0$; we put the guess in its place. May we?
 # $\tilde\mu_t$ is linear in $x_0$, so its average over all $x_0$ that are possible is $\tilde\mu_t$ at their mean:
-# with a perfect guess the mean of the step is exactly right. Lesson 05 simplified it, with $\hat\epsilon$ for the
-# predicted noise:
+# with a perfect guess the mean of the step is exactly right. (That the step is *one* Gaussian holds as long as it is
+# small: lesson 03.) Lesson 05 simplified the mean, with $\hat\epsilon$ (its $\epsilon_\theta$) for the predicted
+# noise:
 #
 # $$x_{t-1} = \frac{1}{\sqrt{1 - \beta_t}} \Big(x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}}\, \hat\epsilon(x_t, t)\Big) + \sigma_t\, z \qquad \text{(DDPM, algorithm 2)}$$
 #
@@ -137,7 +141,6 @@ def walk_back(chain, variance, at=centres, widths=WIDTHS, noisy=True):
 linear = schedule.linear(T)
 path = walk_back(linear, both_variances(linear)["beta-tilde"])
 
-# %%
 figure, axes = plt.subplots(1, 4, figsize=(11, 2.9), sharey=True, layout="constrained")
 for axis, t in zip(axes, (1000, 300, 100, 0), strict=True):
     axis.scatter(*path[T - t, :2000].T, s=2, color=plots.GREY, alpha=0.5)
@@ -177,8 +180,8 @@ for name, points in {
     assert (abs(found / WIDTHS - 1) < 4 / np.sqrt(4 * POINTS * SHARES) + 0.04).all()  # and 4 %
 
 # %% [markdown]
-# Both choices of the variance give each cloud its share. The widths are right to a few per cent; with $\tilde\beta_t$
-# they are a little too small, because a thousand steps are still not infinitely many.
+# Both choices of the variance give each cloud its share. The widths are right to a few per cent, with $\tilde\beta_t$
+# a little too small, with $\beta_t$ a little too large, because a thousand steps are still not infinitely many.
 #
 # ## Which variance?
 #
@@ -226,12 +229,12 @@ print(
 assert silent.std(axis=0).max() < 1e-3
 
 # %% [markdown]
-# All 4,000 points end on one and the same spot, in the middle of the cloud that is largest and densest. Each step
-# leads a little towards the *mean* of all that is possible, and shrinks the spread that would have kept the others
-# possible. The noise puts that spread back. (Lesson 07 finds steps that need none: they go less far towards the
-# mean.) At the very last step, though, nothing comes after the noise that could take it away: it would stay in the
-# picture as grain, of size $\sqrt{\beta_1} = 0.01$ here. (With $\tilde\beta_t$ the question does not arise:
-# $\tilde\beta_1 = 0$.)
+# All 4,000 points end on one and the same spot, in the middle of the cloud that is largest and densest. (The figure
+# below shows it.) Each step leads a little towards the *mean* of all that is possible, and shrinks the spread that
+# would have kept the others possible. The noise puts that spread back. (Lesson 07 finds steps that need none: they go
+# less far towards the mean.) At the very last step, though, nothing comes after the noise that could take it away: it
+# would stay in the picture as grain, of size $\sqrt{\beta_1} = 0.01$ here. (With $\tilde\beta_t$ the question does
+# not arise: $\tilde\beta_1 = 0$.)
 #
 # ## The wrong start
 #
@@ -241,32 +244,52 @@ assert silent.std(axis=0).max() < 1e-3
 # clouds, moved away from 0:
 
 # %%
-far = centres + 5
+shift = np.array([-5, 5])
+far = centres + shift
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # the schedule warns of just this
     short_cut = schedule.Schedule(np.linspace(1e-4, 0.02, 200))
 
-wrong, right = (
-    look(walk_back(chain, chain.beta, at=far)[-1], far)[0]
-    for chain in (short_cut, schedule.linear(200))
-)
+ends = [walk_back(chain, chain.beta, far)[-1] for chain in (short_cut, schedule.linear(200))]
+wrong, right = (look(end, far)[0] for end in ends)
 print(
     f"expected {SHARES}; with the short cut {wrong.round(3)}, with linear(200) {right.round(3)}"
 )
 assert abs(wrong - SHARES).max() > 5 * abs(right - SHARES).max()
 
+# %%
+figure, axes = plt.subplots(1, 3, figsize=(9, 2.9), sharey=True, layout="constrained")
+shown = {"without noise": silent, "the short cut": ends[0], "linear(200)": ends[1]}
+for axis, (title, points), at in zip(axes, shown.items(), (0, shift, shift), strict=True):
+    axis.scatter(*centres.T, marker="x", color=plots.ORANGE)
+    axis.scatter(
+        *(points - at).T, s=20 if points is silent else 2, color=plots.GREY, alpha=0.5
+    )
+    axis.set(title=title, xlim=(-2, 2), ylim=(-2, 2), aspect="equal")
+plots.show(
+    figure,
+    "Where the points end, crosses in the middles of the clouds: without noise all on one spot; "
+    "by the short cut most in the cloud on the right; by linear(200) in three clouds.",
+)
+
 # %% [markdown]
-# A perfect denoiser, the right steps, and still the wrong answer: the cloud that is closest to 0 gets far too many
-# points. Nothing in the training loss shows this. That is why `schedule.linear` fits its betas to $T$, and why a
-# `Schedule` warns of betas that leave too much.
+# A perfect denoiser, the right steps, and still the wrong answer: the cloud that is closest to 0, the one on the
+# right, gets far too many points. $x_{200}$ should be centred near $0.36 \cdot 5 = 1.8$, up and to the left; the
+# walkers start around 0, where only the nearest cloud's faded points would be. Nothing in the training loss shows
+# this. That is why `schedule.linear` fits its betas to $T$, and why a `Schedule` warns of betas that leave too much.
 #
 # ## Digits
 #
 # Now the network. It was trained on the cosine schedule with $T = 1000$ (`noise_schedule`), but the walk need not
-# visit every time. Lesson 03's posterior holds for any two times $s < t$, if $\bar\alpha_s$ takes the place of
-# $\bar\alpha_{t-1}$, and that of $\beta_t$ the variance which all steps from $s$ to $t$ add together. So take 200 of
-# the thousand times, 1000, 995, 990 and so on, and step from each to the next: algorithm 2 of a shorter chain with
-# the same two ends.
+# visit every time. All steps from $s$ to $t$ together are one Gaussian step, by lesson 03's sum of Gaussians:
+#
+# $$q(x_t \mid x_s) = \mathcal N\Big(x_t;\ \sqrt{\bar\alpha_t / \bar\alpha_s}\; x_s,\ \big(1 - \bar\alpha_t / \bar\alpha_s\big) I\Big)$$
+#
+# So the posterior holds for any two times $s < t$, if $\bar\alpha_s$ takes the place of $\bar\alpha_{t-1}$, and
+# $1 - \bar\alpha_t / \bar\alpha_s$ that of $\beta_t$. And the network does not notice: it has only ever seen pairs
+# $(x_t, t)$ that were made by the jump, and those are the same, whichever times are left out. Take 200 of the
+# thousand times, 1000, 995, 990 and so on, and step from each to the next: algorithm 2 of a shorter chain with the
+# same two ends.
 #
 # This time we compute the guess $\hat x_0$ itself and hand it to `diffusion.posterior`, which comes to the same. So
 # the guess can be kept within the range of a picture, $[-1, 1]$, before it is used; why, we shall see.
@@ -289,18 +312,14 @@ def draw(x_t, times, ask=predict_noise, limit=1.0, noisy=True):
 # it has after every step; the noise of a step depends on the seed and the step's number alone.
 
 # %%
-shape = (4, 28, 28, 1)
-*_, end = sampling.sample(
-    predict_noise, noise_schedule, shape, 10, eta=1.0, seed=SEED, clip=True
-)
+shape, options = (4, 28, 28, 1), {"eta": 1.0, "seed": SEED, "clip": True}
+*_, end = sampling.sample(predict_noise, noise_schedule, shape, 10, **options)
 by_hand = draw(sampling.noise_of(SEED, 0, shape), sampling.time_grid(T, 10))
 np.testing.assert_allclose(end.x_t, by_hand, atol=1e-3)
 
 # %%
 begin = time.perf_counter()
-walk = sampling.sample(
-    predict_noise, noise_schedule, (COUNT, 28, 28, 1), STEPS, eta=1.0, seed=SEED, clip=True
-)
+walk = sampling.sample(predict_noise, noise_schedule, (COUNT, 28, 28, 1), STEPS, **options)
 states = list(plots.progress(walk, STEPS + 1, f"drawing {COUNT} digits"))
 seconds = time.perf_counter() - begin
 print(f"{seconds / COUNT:.2f} s a digit, {1000 * seconds / COUNT / STEPS:.1f} ms a step")
@@ -320,20 +339,33 @@ plots.show_filmstrip(
         for i in (0, 1)
         for name in ("x_t", "x_0")
     ],
-    "Two digits come about: under noise that clears late, a guess that is a blot at first, may "
-    "change its mind, and from half-way on only sharpens.",
+    "Two digits come about: under noise that clears late, a guess that is a blot at first, then a "
+    "digit in outlines, and from half-way on only sharpens.",
     row_labels=["x_t", "guess"] * 2,
     column_labels=[f"t={state.t}" for state in shown],
 )
 
 # %% [markdown]
-# At $t = 700$ a guess may still become another digit; from half-way on only details change, while in $x_t$ the same
-# digit lies under noise until the end. And in motion, which also goes into a file:
+# Between $t = 900$ and 600 the guess becomes a digit; from half-way on only details change, while in $x_t$ the same
+# digit lies under noise until the end. (Lesson 02's simple reader lost the digits between 300 and 700 of the linear
+# schedule. The same signal rates lie at 560 to 950 here.) And in motion, which also goes into a file; and in a
+# running notebook with a slider, for eight digits (the filmstrip above shows two of them):
 
 # %%
 frames = [state.x_t[:8] for state in states[:: max(1, STEPS // 25)]]
 plots.save_gif("output/ddpm.gif", frames)
 plots.animate(frames, "Noise clears into eight digits in some twenty-five pictures.")
+
+
+# %%
+def after(step):
+    """What the walk has reached after so many steps, and what the network took the pictures to be."""
+    state = states[step]
+    rows, alt = [state.x_t[:8], state.x_0[:8]], f"Eight digits after step {step}."
+    return plots.show_filmstrip(rows, alt, row_labels=["x_t", "guess"])
+
+
+interact(after, step=(1, STEPS))
 
 # %% [markdown]
 # ## What can go wrong
@@ -357,8 +389,8 @@ plots.show_images(silent, "Eight times the same thin, upright 1.")
 # **Without clipping.** A pixel cannot be darker than ink, so a guess outside $[-1, 1]$ is wrong, and clipping it
 # costs nothing. It counts where $\hat x_0$ is computed from a guess at the *noise*: that divides by
 # $\sqrt{\bar\alpha_t}$, which is tiny near $T$, and so blows up every error (lesson 03). Our network was trained on
-# the velocity, which divides by nothing small. So we give it the weakness of one that was trained on the noise: an
-# error of one per cent of the noise.
+# the velocity. (`predict_noise` makes noise of it and `to_x_0` goes back, which cancels but for rounding.) So we give
+# it the weakness of one that was trained on the noise: an error of one per cent of the noise.
 
 
 # %%
@@ -408,8 +440,9 @@ plots.show_filmstrip(
 
 # %% [markdown]
 # A thousand steps are no better to the eye (lesson 08 measures it), and five times the work. They lead to other
-# digits, but another start does not! $x_T$ keeps so little of the signal that it cannot know the digit; the noise of
-# the steps decides which it will be. In lesson 07 it will be the other way round.
+# digits, as the noises belong to other times; but another start does not! Under this schedule the first step keeps
+# less than a hundredth of $x_T$ and puts fresh noise in its place, so that the start is forgotten at once, and the
+# noise of the steps decides which digit it will be. Lesson 07's steps add none, and there the start will decide.
 #
 # And 200 steps are still 200 questions. Lesson 07 gets by with ten.
 #
@@ -468,8 +501,9 @@ def respaced(chain, times):
 checks.respaced(respaced)
 
 # %% [markdown]
-# **5. In code.** Papers write the step back in two ways: with the guess at $x_0$ (DDPM, eq. 7) or with the noise (eq.
-# 11). Write `mean_from_x_0(x_t, x_0, t, chain)`, the first of them, from `chain.beta` and `chain.alpha_bar`.
+# **5. In code.** Papers write the step back in two ways: with the guess at $x_0$ (DDPM, eq. 7) or with the noise
+# (DDPM, eq. 11). Write `mean_from_x_0(x_t, x_0, t, chain)`, the first of them, from `chain.beta` and
+# `chain.alpha_bar`.
 
 
 # %% tags=["solution"]

@@ -17,7 +17,7 @@
 # [Lesson 06](06_ddpm_sampling.ipynb) asked the network 200 times for one sheet of digits, and threw fresh noise in
 # after every answer. Now the same network, not trained any further, draws a sheet in ten steps and without any new
 # noise. That brings more than speed: each noise now leads to one picture, always the same. So we can walk from
-# picture to picture, and from a picture back to a noise that it comes from.
+# picture to picture, and from a picture back to the noise that it comes from.
 
 # %% [markdown]
 # **You will**
@@ -26,8 +26,8 @@
 # - **draw** in ten steps, and see what noise, number and choice of the steps do;
 # - **travel** between pictures: blend two noises, and find the noise that a digit comes from.
 #
-# **You need** lesson 06 (the walk back, its posterior) and the packaged network.
-# To run, it takes <!-- measured -->about 1 minute on two CPU cores and 0.9 GB of memory<!-- /measured -->.
+# **You need** lesson 06 (the walk back, its posterior) and the packaged network. To run, it
+# takes <!-- measured -->about 1 minute on two CPU cores and 0.9 GB of memory<!-- /measured -->.
 
 # %%
 try:
@@ -41,6 +41,7 @@ import time
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
+from ipywidgets import interact_manual
 
 from lessons_lib import data, diffusion, oracle, plots, sampling, schedule, training
 from lessons_lib.checks import lesson_07 as checks
@@ -53,8 +54,10 @@ POINTS = choose(smoke=500, cpu=2000, gpu=2000)  # that walk in the plane
 COUNT = choose(smoke=8, cpu=64, gpu=64)  # digits
 STEPS = 10  # of their walk
 FINE = choose(smoke=400, cpu=1000, gpu=1000)  # steps of a walk that passes for a curve
-LONG = choose(smoke=20, cpu=200, gpu=200)  # steps of the walks that they are compared with
-BACK = choose(smoke=(5, 10), cpu=(10, 25, 50, 100), gpu=(10, 25, 50, 100, 200))  # and there
+LONG = choose(smoke=20, cpu=200, gpu=200)  # many steps, to compare with
+BACK = choose(
+    smoke=(5, 10), cpu=(10, 25, 50, 100), gpu=(10, 25, 50, 100, 200)
+)  # there and back
 
 keras.utils.set_random_seed(SEED)
 rng = np.random.default_rng(SEED)
@@ -66,10 +69,12 @@ predict_noise, noise_schedule = training.load_weights()
 # Look once more at what the network was trained on (lesson 05): a picture $x_0$, a time $t$, a noise $\epsilon$, and
 # from them $x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\,\epsilon$. No two times ever meet in the loss.
 # It knows $q(x_t \mid x_0)$ for each $t$, and does not know whether $x_{600}$ was made from $x_{300}$ by a chain of
-# small steps, or in any other way (DDIM, section 3).
+# small steps, or in any other way (DDIM, section 3). (Ours answered with the velocity. At each $t$ that is the same
+# loss, times $1 / \bar\alpha_t$.)
 #
 # So let us compare two ways, in lesson 06's three clouds: the *chain*, which adds new noise between $t = 300$ and
-# $t = 600$, and *one noise* for both times, so that each point's path is fixed by its $x_0$ and $\epsilon$.
+# $t = 600$, and *one noise* for both times, so that each point's path is fixed by its $x_0$ and $\epsilon$. The
+# losses must agree; the correlation of the noise in $x_{300}$ with that in $x_{600}$ shows how different the two are.
 
 # %%
 centres = np.array([[-1.0, -0.6], [1.0, -0.6], [0.0, 1.1]])
@@ -80,7 +85,6 @@ clouds = rng.choice(3, 20_000, p=shares)
 x_0 = centres[clouds] + widths[clouds, None] * rng.standard_normal((len(clouds), 2))
 a_s, a_t = linear.alpha_bar[[300, 600]]
 
-# %%
 one, fresh = rng.standard_normal((2, *x_0.shape))
 x_s = np.asarray(diffusion.add_noise(x_0, one, a_s))
 processes = {
@@ -113,8 +117,8 @@ assert correlations[0] < 0.3 < 0.99 < correlations[1]
 # $$x_s = \sqrt{\bar\alpha_s}\, x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\;\epsilon + \sigma z, \qquad z \sim \mathcal N(0, I) \qquad \text{(DDIM, eq. 7)}$$
 #
 # Variances of independent noises add up: $(1 - \bar\alpha_s - \sigma^2) + \sigma^2 = 1 - \bar\alpha_s$, whatever
-# $\sigma$ is, as long as $\sigma^2 \le 1 - \bar\alpha_s$. That is the whole proof that the process keeps
-# $q(x_s \mid x_0)$. With the $x_t$ above:
+# $\sigma$ is, as long as $\sigma^2 \le 1 - \bar\alpha_s$. So if the noise in $x_t$ is standard normal, that in $x_s$
+# is too, and from $T$ downwards each time keeps its $q(x_s \mid x_0)$. With the $x_t$ above:
 
 # %%
 before = np.asarray(diffusion.to_noise(processes["chain"], x_0, a_t))
@@ -122,23 +126,21 @@ for sigma in (0.0, 0.3, np.sqrt(1 - a_s)):
     z = rng.standard_normal(before.shape)
     stepped = np.sqrt(a_s) * x_0 + np.sqrt(1 - a_s - sigma**2) * before + sigma * z
     noise = np.asarray(diffusion.to_noise(stepped, x_0, a_s))
-    correlation = np.corrcoef(noise.ravel(), before.ravel())[0, 1]
-    print(
-        f"sigma {sigma:.2f}: noise at 300 of size {noise.std():.3f}, correlation {correlation:.2f}"
-    )
+    kept = np.corrcoef(noise.ravel(), before.ravel())[0, 1]
+    print(f"sigma {sigma:.2f}: noise of size {noise.std():.3f}, correlation {kept:.2f}")
     assert abs(noise.std() - 1) < 4 / np.sqrt(2 * noise.size)
 
 # %% [markdown]
 # From all the noise kept to none of it. (Except for one $\sigma$ the forward process of such a family is no Markov
 # chain: the way from $x_s$ to $x_t$ also depends on $x_0$. Nobody has to walk it.)
 #
-# That one $\sigma$ is the deviation of lesson 03's posterior, and it makes a good unit. We write $\eta$ ("eta") for
-# how much of it we use:
+# That one $\sigma$ is the standard deviation of lesson 03's posterior, and it makes a good unit. We write $\eta$
+# ("eta") for how much of it we use:
 #
 # $$\sigma = \eta\, \sqrt{\frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}}\, \sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_s}} \qquad \text{(DDIM, eq. 16)}$$
 #
-# $\eta = 1$ is DDPM. $\eta = 0$ keeps all the noise it has and adds none: the step is a fixed function of $x_t$ and
-# $x_0$.
+# $\eta = 1$ is DDPM: variance *and* mean are the posterior's, as we check. $\eta = 0$ keeps all the noise it has and
+# adds none: the step is a fixed function of $x_t$ and $x_0$.
 
 
 # %%
@@ -148,8 +150,12 @@ def deviation(t, s, chain, eta):
 
 
 for t, s in ((1000, 999), (600, 300), (5, 1)):
-    _, variance = diffusion.posterior(x_0, x_0, *linear.alpha_bar[[t, s]])
+    a_t, a_s = linear.alpha_bar[[t, s]]
+    mean, variance = diffusion.posterior(x_0, x_t, a_t, a_s)
     np.testing.assert_allclose(deviation(t, s, linear, 1.0) ** 2, variance)
+    noise = np.asarray(diffusion.to_noise(x_t, x_0, a_t))
+    kept = np.sqrt(1 - a_s - deviation(t, s, linear, 1.0) ** 2) * noise
+    np.testing.assert_allclose(np.sqrt(a_s) * x_0 + kept, mean, atol=1e-8)
 
 # %% [markdown]
 # ## DDIM
@@ -171,8 +177,22 @@ def step_down(x_t, noise_pred, t, s, chain, eta=0.0, z=0.0):
 
 
 # %% [markdown]
-# **Earned.** This is `sampling.reverse_step`, and `sampling.sample` goes from step to step with it: `eta=0.0`, unless
-# told otherwise, is DDIM, and `eta=1.0` is the walk of lesson 06.
+# Lesson 06's walk without its noise ended on one spot. Why does this one not? What that one took away with
+# $\sqrt{1 - \bar\alpha_s - \sigma^2}\;\hat\epsilon$, nothing put back; with $\sigma = 0$ the step keeps
+# $\sqrt{1 - \bar\alpha_s}\;\hat\epsilon$, all the noise that belongs to $s$. Both, for a cloud of width 0.22:
+
+# %%
+cloud = oracle.gaussian(linear, [0.0], 0.22**2)
+for name, eta in {"DDIM": 0.0, "DDPM without its noise": 1.0}.items():
+    x = rng.standard_normal((2000, 1))
+    for t in range(T, 0, -1):
+        x = step_down(x, cloud.predict_noise(x, np.full(len(x), t)), t, t - 1, linear, eta)
+    print(f"{name}: width {np.std(x):.4f}")
+    assert abs(np.std(x) - (0.0 if eta else 0.22)) < 0.014  # four standard errors
+
+# %% [markdown]
+# **Earned.** The step is `sampling.reverse_step`, and `sampling.sample` goes from one to the next with it: `eta=0.0`,
+# unless told otherwise, is DDIM, and `eta=1.0` is the walk of lesson 06.
 
 # %%
 x_t, noise_pred, z = rng.standard_normal((3, 5, 2))
@@ -184,8 +204,9 @@ for eta in (0.0, 0.5, 1.0):
 # %% [markdown]
 # ## In the plane
 #
-# Now the three clouds with the schedule of our digits' network, the cosine (lesson 02). The same starts, the same
-# perfect denoiser; four points with their paths, in a thousand steps and in ten, with DDPM's noise and without.
+# Now the three clouds with the schedule of our digits' network, the cosine (lesson 02). The same starts (large dots),
+# the same perfect denoiser; four points with their paths, in a thousand steps and in ten, with DDPM's noise and
+# without. Grey is where all points end.
 
 
 # %%
@@ -205,12 +226,12 @@ for (eta, steps), path in paths.items():
     print(f"eta = {eta:.0f}, {steps:4} steps: widths {found.round(2)}, expected {widths}")
     assert steps == 10 or (abs(found / widths - 1) < 0.15).all()
 
-# %%
 figure, axes = plt.subplots(1, 4, figsize=(11, 2.9), sharey=True, layout="constrained")
 for axis, ((eta, steps), path) in zip(axes, paths.items(), strict=True):
     axis.scatter(*path[-1].T, s=2, color=plots.GREY, alpha=0.5)
     for i, color in enumerate((plots.BLUE, plots.ORANGE, plots.GREEN, "black")):
-        axis.plot(*path[:, i].T, ".-" if steps == 10 else "-", color=color, linewidth=0.8)
+        dots = {"marker": ".", "markersize": 3} if steps == 10 else {}
+        axis.plot(*path[:, i].T, color=color, linewidth=0.8, **dots)
         axis.plot(*path[0, i], "o", color=color, markersize=5)
     axis.set(
         title=f"eta = {eta:.0f}, {steps} steps", xlim=(-3, 3), ylim=(-3, 3), aspect="equal"
@@ -222,18 +243,25 @@ plots.show(
 )
 
 # %% [markdown]
-# With $\eta = 0$ a point runs along a smooth curve, which ten steps follow. Such a step takes $\hat\epsilon$ for
-# constant on its way, and is exact where it is. All that a larger step loses is what the answer changes in between.
-# (In $x_t / \sqrt{\bar\alpha_t}$, drawn over $\sqrt{(1 - \bar\alpha_t) / \bar\alpha_t}$, the step is a straight line:
-# Euler's method; DDIM, eq. 13.) With $\eta = 1$ a large step throws the point to and fro, and there are few steps left to settle.
-# After ten steps of either the clouds are still too narrow, as the numbers above say.
+# With $\eta = 0$ a point runs along a smooth curve, which ten steps follow. Why straight steps? Divide eq. 12 by
+# $\sqrt{\bar\alpha_s}$: with $y = x / \sqrt{\bar\alpha}$ and $r = \sqrt{(1 - \bar\alpha) / \bar\alpha}$ at each time,
+# it reads
+#
+# $$y_s = y_t + (r_s - r_t)\,\hat\epsilon \qquad \text{(DDIM, eq. 13)}$$
+#
+# a straight line of slope $\hat\epsilon$. If $\hat\epsilon$ stays the same on the way, the step is exact, however
+# long it is. All that a longer step loses is what the answer changes in between.
+#
+# With $\eta = 1$ a large step throws the point to and fro (the first one replaces nearly all of $x_T$ by new noise),
+# and there are few steps left to settle. After ten steps of either the clouds are still too narrow, as the numbers
+# above say.
 #
 # ## How many steps, and which?
 #
-# The curve itself is where ever more steps lead: the solution of an ordinary differential equation (DDIM, section
-# 4.3). A walk of 1,000 steps shall pass for it, and we measure how far from its end some number of steps arrives. The
-# times may be *evenly spaced* or, as the DDIM paper also tries (appendix D.2), *quadratic*: closer together towards
-# $t = 0$.
+# The curve itself is where ever more steps lead. (A rule for the slope at each point is a *differential equation*,
+# stepping along its slope is *Euler's method*; DDIM, section 4.3.) A walk of 1,000 steps shall pass for it, and we
+# measure how far from its end some number of steps arrives. The times may be *evenly spaced* or, as the DDIM paper
+# also tries (appendix D.2), *quadratic*: closer together towards $t = 0$.
 
 # %%
 counts, halves = np.array([5, 10, 20, 50, 100]), {}
@@ -259,13 +287,15 @@ plots.show(
 )
 
 # %% [markdown]
-# From ten steps on: twice the steps, about half the error. DDIM is of first order. Which times are best depends on
-# the schedule. With the linear one the answers change most near $t = 0$, and there the quadratic times nearly halve
-# the error. The cosine spreads the change more evenly over all times, and gains less.
+# From ten steps on: twice the steps, about half the error. DDIM is of *first order*. (So is our stand-in for the
+# curve, which is off by a tenth of what 100 steps are.) Which times are best depends on the schedule. With the linear
+# one the quadratic times take off about half of the error: there the answers presumably change most near $t = 0$. The
+# cosine spreads the change more evenly over all times, and gains less.
 #
 # ## Ten steps for two hundred
 #
-# Now the digits. The walk of lesson 06 asked 200 times; this one asks ten times.
+# Now the digits. The walk of lesson 06 asked 200 times; this one asks ten times. (`clip=True` keeps the guess within
+# $[-1, 1]$, as in lesson 06, and takes $\hat\epsilon$ anew from what was kept.)
 
 # %%
 begin = time.perf_counter()
@@ -277,7 +307,8 @@ print(f"{COUNT} digits in {STEPS} steps: {time.perf_counter() - begin:.1f} s")
 plots.show_images(states[-1].x_t, "Sixty-four digits, most of them readable.", columns=16)
 
 # %% [markdown]
-# A twentieth of the work. And all ten states, above, with the guess at the picture below:
+# A twentieth of the work, and most can be read; some are worse than on lesson 06's sheet. All ten states, above, with
+# the guess at the picture below:
 
 # %%
 shown = states[1:]
@@ -306,7 +337,7 @@ plots.animate(frames, "Noise becomes eight digits in ten steps.", fps=4)
 
 # %%
 options = {f"eta = {eta}": {"eta": eta} for eta in (0.0, 0.2, 0.5, 1.0)}
-options["beta"] = {"eta": 1.0, "large_noise": True}
+options["eta = 1, beta"] = {"eta": 1.0, "large_noise": True}
 rows = {}
 for name, option in options.items():
     *_, last = sampling.sample(
@@ -321,13 +352,15 @@ plots.show_filmstrip(
 )
 
 # %% [markdown]
-# With more noise other digits come about, from the same start, but, as far as eight digits can tell, no worse ones:
-# here DDPM's steps hold up even if there are only ten. (On photographs they do not: table 1 of the DDIM paper. Lesson
-# 08 makes that table for digits.)
+# With more noise other digits come about, from the same start, but, as far as eight digits can tell, no worse ones.
+# So the ten steps were bought by leaving out times, which lesson 06 did too; what $\eta = 0$ buys is a fixed map from
+# noise to picture. (On photographs $\eta = 1$ does suffer from few steps: table 1 of the DDIM paper. Lesson 08 makes
+# that table for digits.)
 #
-# The last row does suffer. Its noise is added on top, without taking less of $\hat\epsilon$ (DDIM, appendix D.3), so
-# that the variances no longer add up. At first that hardly matters, but in the last step that adds noise it is almost
-# twice as loud as it should be, and the step to 0 takes out no more than it expects. The rest stays, as specks:
+# The last row does suffer. Its noise is of the variance $\hat\sigma^2 = 1 - \bar\alpha_t / \bar\alpha_s$, without
+# keeping less of $\hat\epsilon$ in return (DDIM, appendix D.3), so that the variances no longer add up. At first that
+# hardly matters, but in the last step that adds noise it is almost twice as loud as it should be, and the step to 0
+# takes out no more than it expects. The rest stays, as specks:
 
 # %%
 for t, s in ((1000, 900), (600, 500), (200, 100)):
@@ -340,8 +373,9 @@ for t, s in ((1000, 900), (600, 500), (200, 100)):
 # %% [markdown]
 # ## The same noise, the same picture
 #
-# Without fresh noise all is decided by $x_T$. More steps then follow the same curve more closely, so they should draw
-# the same digit, ever closer to the one at its end. (Which need not be a nicer one.) With $\eta = 1$ they should not.
+# Without fresh noise all is decided by $x_T$: another `seed` changes nothing. More steps then follow the same curve
+# more closely, so they should draw the same digit, ever closer to the one at its end. (Which need not be a nicer
+# one.) With $\eta = 1$ they should not.
 
 
 # %%
@@ -373,20 +407,33 @@ plots.show_filmstrip(
 )
 
 # %% [markdown]
-# Down each column mostly the same digit, already after five steps; with every doubling of the steps a pixel moves
-# less. In the last row the same start leads to other digits, far away. So $x_T$ is a name for the
-# picture that it leads to (not its only name, as we shall see), and we can compute with names.
+# Down each column mostly the same digit, already after five steps, and the closer the more steps. A few change all
+# the same; presumably their curves pass where two digits are about as likely. In the last row the same start leads to
+# other digits, far away. So $x_T$ is a name for the picture that it leads to, and we can compute with names.
 #
+# In a running notebook, turn both knobs. (The two figures above show some of their places.)
+
+
+# %%
+def digits_by(steps, eta):
+    """Eight digits from the same start."""
+    return plots.show_images(draw(steps, eta=eta), f"Eight digits, {steps = }, {eta = }.")
+
+
+interact_manual(digits_by, steps=(1, 50), eta=(0.0, 1.0, 0.1))
+
+# %% [markdown]
 # ## Between two noises
 #
 # If every noise is a picture, then a way from noise to noise is a way from picture to picture. But which way?
-# Half-way between two independent noises their mean has the deviation $\sqrt{1/2}$: no noise that the network has
-# ever seen at $T$. Nearly all noise of 784 numbers lies close to a sphere of radius $\sqrt{784} = 28$, so one has to
-# go round on its surface (DDIM, appendix D.5; *slerp*):
+# Half-way between two independent noises their mean has the standard deviation $\sqrt{1/2}$: no noise that the
+# network has ever seen at $T$. The sum of 784 squares of noise is 784, give or take 40, so that nearly all noise lies
+# close to a sphere of radius 28, and it is safer to go round on its surface (*slerp*; DDIM, appendix D.5):
 #
-# $$x_T = \frac{\sin((1 - p)\,\theta)}{\sin\theta}\, x_T^{(0)} + \frac{\sin(p\,\theta)}{\sin\theta}\, x_T^{(1)}, \qquad \text{where } \theta \text{ is the angle between the two noises.}$$
+# $$x_T = \frac{\sin((1 - p)\,\varphi)}{\sin\varphi}\, x_T^{(0)} + \frac{\sin(p\,\varphi)}{\sin\varphi}\, x_T^{(1)}, \qquad \text{where } \varphi \text{ is the angle between the two noises.}$$
 
 # %%
+# Three of the sheet above, by their places on it.
 names, noises = ("a 7", "a 6", "an 8"), sampling.noise_of(SEED, 0, (16, 28, 28, 1))[[0, 2, 14]]
 parts = np.linspace(0, 1, 9, dtype=np.float32)
 p, rows = parts[:, None, None, None], {}
@@ -399,16 +446,15 @@ print("\n".join(f"{name:16}: noise of size {size}" for name, size in sizes.items
 assert all((size.min() > 0.9) == ("slerp" in name) for name, size in sizes.items())
 plots.show_filmstrip(
     [draw(50, x_T) for x_T in rows.values()],
-    "Four rows of nine pictures from a 7 to a 6 and to an 8, by way of other digits. In the "
-    "straight rows the middle ones are plainer, on slightly grey paper.",
+    "Four rows of nine pictures from a 7 to a 6 and to an 8, by way of other digits; in the "
+    "straight rows the middle ones are plainer.",
     row_labels=list(rows),
 )
 
 # %% [markdown]
 # Between one digit and another lie other digits, and few pictures that are none. The change from one to the next is
-# quick: handwriting has nothing half-way. On the straight way the middles are plain, on slightly grey paper: a start
-# with too little noise lies near the centre of all starts, and the curve from there leads near the centre of the
-# data.
+# quick: handwriting has nothing half-way. On the straight way the middles are plainer digits, hardly worse here; but
+# they come from starts that no draw would ever give.
 #
 # ## There and back
 #
@@ -433,7 +479,6 @@ def there_and_back(steps, corrections=0, x_0=digits):
     return top.x_t, last.x_t
 
 
-# %%
 errors = []
 for corrections in (0, 1):
     pairs = [there_and_back(steps, corrections) for steps in BACK]
@@ -452,13 +497,14 @@ plots.show_filmstrip(
 )
 
 # %% [markdown]
-# The digits come back, the better the more steps we take. The correction helps as well, but asks twice on the way up.
-# (Our pixels lie in [-1, 1]; table 2 of the DDIM paper has the same error for pixels in [0, 1], where it counts a
-# quarter.)
+# The digits come back, the better the more steps we take. At equal steps the correction helps; but it asks twice on
+# the way up, and as many questions spent on more steps do as well or better. (Our pixels lie in [-1, 1]; table 2 of
+# the DDIM paper has the same error for pixels in [0, 1], where it counts a quarter.)
 #
-# But look at the noise! It should look like $\mathcal N(0, I)$, and does so, roughly, only along the strokes. Plain
-# paper is *exactly* $-1$. A step up asks for the noise in a pixel that has none, and the answer is next to none. If
-# that is the reason, a little grain in the paper should be enough to mend it:
+# But look at the noise! It should look like $\mathcal N(0, I)$, and does so, roughly, only along the strokes. (The
+# chequers have the size of the network's patches, lesson 04, and presumably come from them.) Plain paper is *exactly*
+# $-1$. A step up asks for the noise in a pixel that has none, and the answer is next to none. If that is the reason,
+# a little grain in the paper should be enough to mend it:
 
 # %%
 grainy = digits + 0.05 * sampling.noise_of(SEED, 1, digits.shape)
@@ -469,14 +515,16 @@ print(
 assert sizes[0] < 0.5 < 0.8 < sizes[1] < 1.3
 
 # %% [markdown]
-# So it is. The $x_T$ of a digit with clean paper leads back to it, but is no draw from the start's distribution: only
-# one of many noises that lead to the same picture.
+# The grain was what was missing; now the noise is there, if a little too loud. So the $x_T$ of a digit with perfectly
+# clean paper leads back to it, but is one that a draw from $\mathcal N(0, I)$ would practically never give.
 #
 # ## Recap
 #
 # - You **derived** a family of steps that share the training loss, from DDPM ($\eta = 1$) to DDIM ($\eta = 0$).
 # - You **drew** digits in ten steps where lesson 06 took 200, along curves that straight pieces follow well.
 # - You **travelled**: between noises on the sphere, and from a digit to its noise and back.
+#
+# Are ten steps as good as two hundred? [Lesson 08](08_evaluation.ipynb) measures.
 
 # %% [markdown]
 # ## Exercises
@@ -503,7 +551,7 @@ assert sizes[0] < 0.5 < 0.8 < sizes[1] < 1.3
 #
 # </details>
 #
-# **3. A loud noise.** What do `draw(10, np.float32(1.2) * start)` and `draw(10, np.float32(0.8) * start)` look like?
+# **3. A loud noise.** What do `draw(10, 1.2 * start)` and `draw(10, 0.8 * start)` look like?
 #
 # <details><summary>Answer</summary>
 #
@@ -528,8 +576,9 @@ def step_up(x_s, noise_pred, s, t, chain):
 checks.step_up(step_up)
 
 # %% [markdown]
-# **5. Bug clinic.** This step has two mistakes, each of which was found in published code. On the way down its
-# pictures become too noisy, the more so the larger $\eta$, and the last step, to $s = 0$, divides by zero. Mend it.
+# **5. Bug clinic.** This step has two mistakes, each of which was found in published code. What would the pictures
+# look like, and in which step does it fail altogether? Mend it. (The function is called `mended`, so that the check
+# finds it.)
 #
 # ```python
 # def mended(x_t, noise_pred, t, s, chain, eta, z):

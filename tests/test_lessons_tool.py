@@ -176,3 +176,13 @@ def test_a_lesson_without_a_row_in_the_readme_is_refused(course):
     nbformat.write(tool.to_notebook("01_line"), course / "build/lessons/01_line.ipynb")
     with pytest.raises(SystemExit, match="expected a row of the lesson table"):
         tool.tell("01_line", {"cpu": {"minutes": 1, "memory_gb": 1}})
+
+
+def test_widgets_are_not_committed():
+    """They need a kernel; their state would differ from run to run."""
+    shown = nbformat.v4.new_output("display_data", {tool.WIDGET: {"model_id": "1"}, "text/plain": "interactive(...)"})
+    told = nbformat.v4.new_output("stream", text="told")
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(outputs=[shown, told])], metadata={"widgets": {}})
+    tool.clean(notebook)
+    assert notebook.cells[0].outputs == [told]
+    assert "widgets" not in notebook.metadata

@@ -18,13 +18,14 @@ from pathlib import Path
 import jupytext
 import nbformat
 
-from pages import write_pages
+from pages import title_of, write_pages
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 BUILD = ROOT / "build" / "lessons"
 MEASURED = NOTEBOOKS / "measured.json"  # {lesson: {profile: {"minutes": ..., "memory_gb": ...}}}
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
 MARKED = re.compile(r"(<!-- measured -->).*?(<!-- /measured -->)", re.S)
 
 
@@ -72,6 +73,11 @@ def chosen_profile():
     if answer.returncode:
         sys.exit(answer.stderr.strip().rpartition("\n")[2] or f"TensorFlow cannot be imported: exit {answer.returncode}")
     return answer.stdout.strip()
+
+
+def verbs_of(notebook):
+    """What "You will" promises, a verb each."""
+    return re.findall(r"^- \*\*(\w+)\*\*", notebook.cells[1].source, re.MULTILINE)
 
 
 def to_notebook(lesson):
@@ -157,23 +163,24 @@ def words_of(measured):
 
 def row_of(lesson, measured):
     """A lesson's row in the README's table."""
-    cells = to_notebook(lesson).cells
-    title = re.search(r"^# (.+)$", cells[0].source, re.M)[1]
-    verbs = ", ".join(re.findall(r"^- \*\*(\w+)\*\*", cells[1].source, re.M))
+    notebook = to_notebook(lesson)
+    title, verbs = title_of(notebook), ", ".join(verbs_of(notebook))
     minutes = [f"{measured[profile]['minutes']:.1f}" if profile in measured else "?" for profile in ("smoke", "cpu", "gpu")]
     return f"| [{title}](notebooks/{lesson}.ipynb) | {verbs} | {' | '.join(minutes)} | {measured['cpu']['memory_gb']} GB |"
 
 
 def clean(notebook):
-    """Drop what differs from run to run."""
+    """Drop what differs from run to run, and widgets, which do nothing without a kernel."""
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
     notebook.metadata.pop("widgets", None)
 
 
 def outputs(notebook):
     """All outputs of a notebook, in order."""
-    return [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
 
 
 def failure(notebook):

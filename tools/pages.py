@@ -46,7 +46,7 @@ def write_pages(folder, results, profile):
     cards = []
     for lesson, result in results.items():
         notebook = nbformat.read(folder / f"{lesson}.ipynb", as_version=4)
-        title = re.search(r"^# (.+)$", notebook.cells[0].source, re.MULTILINE)[1]
+        title = title_of(notebook)
         for cell in notebook.cells:
             if cell.cell_type == "markdown":
                 cell.source = formulas(cell.source)
@@ -60,6 +60,11 @@ def write_pages(folder, results, profile):
     page = folder / "index.html"
     page.write_text(INDEX.format(cards="\n".join(cards), profile=profile))
     return page
+
+
+def title_of(notebook):
+    """A lesson's title, with its number."""
+    return re.search(r"^# (.+)$", notebook.cells[0].source, re.MULTILINE)[1]
 
 
 def formulas(markdown):

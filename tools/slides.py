@@ -12,7 +12,7 @@ import shutil
 from nbconvert.filters import Highlight2HTML, markdown2html
 from pygments.formatters import HtmlFormatter
 
-from pages import formulas
+from pages import formulas, title_of
 
 REVEAL = importlib.resources.files("sphinx_revealjs") / "_static" / "revealjs"
 NEEDED = ["dist/reset.css", "dist/reveal.css", "dist/reveal.js", "dist/theme/white.css", "dist/theme/fonts", "plugin/notes"]
@@ -49,7 +49,7 @@ def write_slides(folder, lessons):
         shutil.copytree(source, goal, dirs_exist_ok=True) if source.is_dir() else shutil.copy(source, goal)
     pages = []
     for name, lesson in lessons.items():
-        title = re.search(r"^# (.+)$", lesson.cells[0].source, re.MULTILINE)[1]
+        title = title_of(lesson)
         slides = "\n".join(section(slides) for slides in sections(lesson))
         pages.append(folder / f"{name}.html")
         pages[-1].write_text(
