@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install lessons test lab render bench speed quality course weights tables lock
+.PHONY: help install lessons test lab render bench speed quality course site weights tables lock
 
 PYTHON ?= python3
 # cpu or gpu: which TensorFlow .venv gets; without a word, the one it has.
@@ -52,6 +52,9 @@ quality: $(READY) ## the second half alone: QUALITY="--steps 4200 --seeds 0 1 2 
 
 course: $(READY) ## folders and zips for a room: build/course/student and instructor
 	@.venv/bin/python tools/course.py
+
+site: $(READY) ## the course as a website: build/site/index.html
+	@.venv/bin/python tools/website.py
 
 weights: $(READY) ## train packaged weights anew: WEIGHTS=digits or classifier
 	@.venv/bin/python tools/weights.py $(WEIGHTS)

@@ -117,7 +117,7 @@ def kernel_distance(x, y):
 
 
 def precision_recall(real, drawn, k=3):
-    """How many drawn images look real, and how many real ones could have been drawn (Kynkaanniemi et al. 2019, eqs. 1 and 2).
+    """How many drawn images look real, and how many real ones could have been drawn (Kynkäänniemi et al. 2019, eqs. 1 and 2).
 
     real, drawn: features, (N, D) and (M, D), better equally many, as the shares depend on it. An image counts if it is no farther
     from some image of the other set than that one is from its k-th nearest neighbour in its own. Gives two `Estimate`s in

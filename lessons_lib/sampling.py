@@ -41,11 +41,11 @@ def time_grid(T, steps, *, quadratic=False):
 def reverse_step(x_t, noise_pred, t, s, schedule, eta=0.0, noise=None, *, noise_std=None, clip=False):
     """One step from time t back to s < t (DDIM, eq. 12): eta = 0 is DDIM, eta = 1 draws from DDPM's posterior (DDPM, eq. 7).
 
-    x_t, noise_pred, noise: (B, ...), float32 or float64; noise may be left out where none is added. t, s: integers,
-    T >= t > s >= 0. eta: in [0, 1]. noise_std: the standard deviation of the noise added, in [0, 1], in place of eta's, while
-    the rest of the step stays as eta has it: `sigma_hat` (DDIM, appendix D.3). clip: keep the predicted x_0 within [-1, 1], and
-    recompute the noise from it. Gives x_s and the predicted x_0. Raises ValueError for other times, etas and shapes, TypeError
-    for other types.
+    x_t, noise_pred, noise: (B, ...), float32 or float64; noise may be left out where none is added. t, s: integers, T >= t > s
+    >= 0. eta: in [0, 1], what part of the posterior's noise is added (DDIM, eq. 16). noise_std: the standard deviation of the
+    noise added, in [0, 1], in place of eta's, while the rest of the step stays as eta has it: `sigma_hat` (DDIM, appendix D.3).
+    clip: keep the predicted x_0 within [-1, 1], and recompute the noise from it. Gives x_s and the predicted x_0. Raises
+    ValueError for other times, etas and shapes, TypeError for other types.
     """
     eta, (alpha_bar_t, alpha_bar_s) = _part("eta", eta), _alpha_bars(schedule, t, s)
     x_t, noise_pred = alike(x_t=x_t, noise_pred=noise_pred)

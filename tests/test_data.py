@@ -174,6 +174,7 @@ def test_pairs_have_known_types_and_shapes():
 
 @pytest.mark.parametrize("target", [data.the_noise, diffusion.to_velocity])
 def test_a_pair_is_the_forward_process_and_its_target(target):
+    """What the loss (DDPM, eq. 14) is given, of the noise and of other targets."""
     x_t, t, answers = first(data.noisify(batches(), TEN, target), 20)
     for step in range(20):
         x_0 = PICTURES[:3] if step % 2 == 0 else PICTURES[3:]

@@ -92,6 +92,7 @@ with_and_without_silu = pytest.mark.parametrize("with_silu", [True, False])
 @few
 @given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5), st.sampled_from([8, 16, 40]))
 def test_norm_equals_the_articles(with_silu, batch, height, width, channels):
+    """(Wu and He 2018, eq. 7), one group at a time."""
     x, scale_shift = 3 * numbers(batch, height, width, channels) + 1, numbers(batch, 2 * channels)
     y = AdaptiveGroupNorm(with_silu)(x, scale_shift)
     assert ops.dtype(y) == "float64"
@@ -245,6 +246,7 @@ def test_the_weights_are_the_articles():
 
 @pytest.mark.parametrize("shape", [(2, 3, 5, 12), (1, 1, 2, 3), (2, 4, 2, 24)])
 def test_attention_equals_the_articles(shape):
+    """(Vaswani et al. 2017, eq. 1), one image at a time."""
     x = 2 * numbers(*shape)
     y = Attention(dtype="float64")(x)
     np.testing.assert_allclose(y, [references.attention(image) for image in x], atol=1e-12)

@@ -53,6 +53,7 @@ def test_gaussians_of_common_axes_have_the_closed_form():
 
 @pytest.mark.parametrize("features", [2, 8, 64])
 def test_the_distance_equals_a_second_implementation(features):
+    """(Dowson and Landau 1982, eq. 4), with SciPy's roots of matrices."""
     rng = np.random.default_rng(features)
     x, y = (rng.normal(size=(300, features)) @ rng.normal(size=(features, features)) + rng.normal() for _ in range(2))
     assert value(x, y) == pytest.approx(reference(x, y), rel=1e-8)
@@ -161,7 +162,7 @@ def test_the_distance_at_infinity_is_the_distance_of_many():
 
 
 def kernel_distance(x, y):
-    """(Binkowski et al. 2018, eq. 4), pair by pair."""
+    """Pair by pair."""
 
     def mean(one, other, same):
         pairs = [(a @ b / len(a) + 1) ** 3 for i, a in enumerate(one) for j, b in enumerate(other) if not (same and i == j)]
@@ -171,6 +172,7 @@ def kernel_distance(x, y):
 
 
 def test_the_kernel_distance_equals_a_second_implementation():
+    """(Binkowski et al. 2018, eq. 4)."""
     rng = np.random.default_rng(9)
     x, y = rng.normal(size=(23, 5)), rng.normal(size=(17, 5)) * 1.5 + 0.2
     estimate = metrics.kernel_distance(x, y)
@@ -221,6 +223,7 @@ def within(x, y, k):
 
 
 def test_precision_and_recall_equal_a_second_implementation():
+    """(Kynkäänniemi et al. 2019, eqs. 1 and 2), by loops."""
     rng = np.random.default_rng(12)
     real, drawn = rng.normal(size=(40, 2)), rng.normal(size=(30, 2)) * 0.5
     for k in (1, 3):

@@ -54,7 +54,7 @@ def test_a_grid_of_numpys_small_integers():
 
 
 def test_eta_1_is_ddpms_posterior_for_every_pair_of_times():
-    """(DDPM, eq. 7), with x_0 as the noise implies it: mean and variance."""
+    """(DDPM, eq. 7), with x_0 as the noise implies it, is (DDIM, eqs. 12 and 16) at eta = 1: mean and variance."""
     x_t, noise_pred, noise = normal(3, 2, 5)
     for t, s in PAIRS:
         a_t, a_s = SHORT.alpha_bar[[t, s]]

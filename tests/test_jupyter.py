@@ -1,0 +1,141 @@
+"""Lessons in JupyterLab, in a browser: run all cells, get an answer from a check, play with the widget."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import nbformat
+import pytest
+from browser import chromium, listen
+
+from course import for_students
+from lessons import outputs, to_notebook
+
+# No news from the network, and all cells in the page, also those out of sight.
+SETTINGS = {
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "notebook-extension/tracker": {"windowingMode": "none"},
+}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def lab(browser, tmp_path_factory):
+    """JupyterLab's folder and address."""
+    folder = tmp_path_factory.mktemp("lab")
+    for name, settings in SETTINGS.items():
+        file = folder / "settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(settings))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.port={port}"]
+    command += ["--ServerApp.port_retries=0", "--IdentityProvider.token=", f"--ServerApp.root_dir={folder}"]
+    places = {"JUPYTERLAB_SETTINGS_DIR": folder / "settings", "JUPYTERLAB_WORKSPACES_DIR": folder / "workspaces"}
+    environment = os.environ | {"LESSONS_PROFILE": "smoke"} | {name: str(place) for name, place in places.items()}
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+    try:
+        wait_for(port, server, folder / "log")
+        yield folder, f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+
+
+def wait_for(port, server, log):
+    """Until the server listens."""
+    for _ in range(240):
+        assert server.poll() is None, log.read_text()
+        try:
+            return socket.create_connection(("127.0.0.1", port), timeout=1).close()
+        except OSError:
+            time.sleep(0.5)
+    pytest.fail(f"JupyterLab does not listen: {log.read_text()}")
+
+
+# Every code cell has its number, or one has failed.
+DONE = """() => {
+  const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')];
+  return document.querySelector('.jp-Notebook [data-mime-type="application/vnd.jupyter.error"]')
+    || (prompts.length && prompts.every(prompt => /\\[\\d+\\]/.test(prompt.textContent)));
+}"""
+ANOTHER = "src => { const picture = document.querySelector('.widget-interact img'); return picture && picture.src !== src; }"
+
+
+def run_all(page, lab, name, notebook):
+    """Open a notebook, run all its cells, and give the code cells that JupyterLab saved then."""
+    folder, address = lab
+    path = folder / f"{name}.ipynb"
+    nbformat.write(notebook, path)
+    page.goto(f"{address}/lab/workspaces/{name}/tree/{name}.ipynb")  # a workspace of its own shows nothing else
+    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=120_000)
+    for _ in range(60):  # until the kernel is there
+        kernels = page.request.get(f"{address}/api/sessions").json()
+        kernel = next((one["kernel"] for one in kernels if one["path"] == path.name), {})
+        if kernel.get("execution_state") == "idle" and kernel["connections"]:
+            break
+        page.wait_for_timeout(1000)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    page.wait_for_function(DONE, timeout=300_000)
+    for _ in range(30):
+        page.keyboard.press("Control+s")
+        page.wait_for_timeout(1000)
+        code = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+        if any(output.output_type == "error" for output in outputs({"cells": code})) or all(
+            cell.execution_count for cell in code
+        ):
+            return code
+    return pytest.fail("JupyterLab did not save the notebook")
+
+
+@pytest.mark.parametrize("lesson", ["02_forward_chain", "06_ddpm_sampling", "07_ddim_sampling"])
+def test_a_lesson_runs_and_its_widget_answers(browser, lab, lesson):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    wrong = listen(page, (lab[1], lab[1].replace("http", "ws"), "data:", "blob:"))
+    notebook = to_notebook(lesson)
+    code = run_all(page, lab, lesson, notebook)
+    told = outputs({"cells": code})
+    assert not [output.evalue for output in told if output.output_type == "error"]
+    assert not [output.text for output in told if output.get("name") == "stderr"]
+    solutions = [cell for cell in notebook.cells if "solution" in cell.metadata.get("tags", [])]
+    assert sum("well done" in output.get("text", "") for output in told) == len(solutions)  # of the checks
+
+    widget = page.locator(".widget-interact")
+    widget.scroll_into_view_if_needed()
+    button, picture = widget.get_by_role("button"), widget.locator("img")
+    if button.count():  # it draws when it is told to
+        button.click()
+    picture.wait_for(timeout=60_000)
+    for handle in widget.locator(".noUi-handle, .ui-slider-handle").all():  # ipywidgets 8 and 7
+        before = picture.get_attribute("src")
+        handle.focus()
+        for _ in range(3):
+            handle.press("ArrowLeft")
+        if button.count():
+            button.click()
+        page.wait_for_function(ANOTHER, arg=before, timeout=60_000)
+    page.close()
+    assert not wrong
+
+
+def test_a_students_notebook_stops_where_there_is_something_to_do(browser, lab):
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    code = run_all(page, lab, "student", for_students(to_notebook("03_reparameterization")))
+    errors = [output for output in outputs({"cells": code}) if output.output_type == "error"]
+    assert [(error.ename, "not done yet" in error.evalue) for error in errors] == [("NotDoneYet", True)]
+    assert page.get_by_text("not done yet").first.is_visible()
+    page.close()
