@@ -90,6 +90,30 @@ def plot_loss(losses, alt, *, baselines=None):
     return show(figure, alt)
 
 
+def plot_estimates(curves, alt, *, labels, log=True, floor=None):
+    """Numbers with their standard errors, a line for each label.
+
+    curves: {label: {x: number, or (number, error)}}, one to six; labels: of the two axes, which are logarithmic unless log is
+    False; floor: a number to hold all against, drawn as a dashed line.
+    """
+    if not 1 <= len(curves) <= 6:
+        raise ValueError(f"curves: expected one to six, by label; received {len(curves)}")
+    figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
+    styles = zip(
+        curves.items(), (BLUE, ORANGE, GREEN, GREY, "#CC79A7", "black"), ("o-", "s-", "^-", "D-", "v--", "x:"), strict=False
+    )
+    for (label, curve), color, style in styles:
+        values, errors = zip(*(value if isinstance(value, tuple) else (value, 0.0) for value in curve.values()), strict=True)
+        axes.errorbar(list(curve), values, errors, fmt=style, color=color, label=label, markersize=5, linewidth=1.2)
+    if floor is not None:
+        axes.axhline(floor, color="black", linestyle="--", linewidth=0.8)
+    axes.set(xlabel=labels[0], ylabel=labels[1])
+    if log:
+        axes.set(xscale="log", yscale="log")
+    axes.legend(fontsize=8)
+    return show(figure, alt)
+
+
 def plot_schedule(schedules, alt):
     """How fast the signal fades: what multiplies x_0, and the signal-to-noise ratio in decibels, by the part of the way t / T.
 

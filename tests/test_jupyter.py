@@ -66,11 +66,10 @@ def wait_for(port, server, log):
     pytest.fail(f"JupyterLab does not listen: {log.read_text()}")
 
 
-# Every code cell has its number, or one has failed.
+# Some cells have their numbers, and none is waiting: all have run, or one has failed.
 DONE = """() => {
-  const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')];
-  return document.querySelector('.jp-Notebook [data-mime-type="application/vnd.jupyter.error"]')
-    || (prompts.length && prompts.every(prompt => /\\[\\d+\\]/.test(prompt.textContent)));
+  const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(prompt => prompt.textContent);
+  return prompts.some(prompt => /\\d/.test(prompt)) && !prompts.some(prompt => prompt.includes('*'));
 }"""
 ANOTHER = "src => { const picture = document.querySelector('.widget-interact img'); return picture && picture.src !== src; }"
 

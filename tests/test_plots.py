@@ -34,6 +34,7 @@ def alt_of(image):
         lambda alt: plots.show_filmstrip([DIGITS, DIGITS], alt),
         lambda alt: plots.plot_loss([2.0, 1.0], alt),
         lambda alt: plots.plot_schedule({"linear": schedule.linear(10)}, alt),
+        lambda alt: plots.plot_estimates({"one": {1: 2.0}}, alt, labels=("x", "y")),
         lambda alt: plots.plot_unet(unet.unet(8, 1, (8,), 1), alt),
         lambda alt: plots.animate(np.stack([DIGITS, -DIGITS]), alt),
     ],
@@ -154,6 +155,40 @@ def test_schedules_differ_in_more_than_colour(monkeypatch):
 def test_one_to_four_schedules_fit_a_figure(number):
     with pytest.raises(ValueError, match=f"schedules: expected one to four, by label; received {number}"):
         plots.plot_schedule(dict.fromkeys(range(number), schedule.linear(10)), "x")
+
+
+def test_estimates_are_drawn_with_their_errors(monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "show", lambda figure, alt: figures.append(figure))
+    curves = {"with": {1: (2.0, 0.5), 10: (3.0, 0.25)}, "without": {1: 4.0}}
+    for log in (True, False):
+        plots.plot_estimates(curves, "x", labels=("steps", "distance"), log=log, floor=1.5)
+        axes = figures[-1].axes[0]
+        first, second = axes.containers
+        np.testing.assert_array_equal(first.lines[0].get_xydata(), [[1, 2], [10, 3]])
+        bars = first.lines[2][0].get_segments()
+        np.testing.assert_allclose(bars, [[[1, 1.5], [1, 2.5]], [[10, 2.75], [10, 3.25]]])
+        np.testing.assert_array_equal(second.lines[0].get_xydata(), [[1, 4]])
+        assert axes.lines[-1].get_ydata() == [1.5, 1.5]
+        assert (axes.get_xlabel(), axes.get_ylabel()) == ("steps", "distance")
+        assert axes.get_xscale() == axes.get_yscale() == ("log" if log else "linear")
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["with", "without"]
+        plots.plt.close(figures[-1])
+
+
+def test_six_curves_differ_in_colour_and_marker(monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "show", lambda figure, alt: figures.append(figure))
+    plots.plot_estimates({name: {1: 1.0} for name in "abcdef"}, "x", labels=("", ""))
+    lines = [container.lines[0] for container in figures[0].axes[0].containers]
+    assert len({line.get_color() for line in lines}) == len({line.get_marker() for line in lines}) == 6
+    plots.plt.close(figures[0])
+
+
+@pytest.mark.parametrize("number", [0, 7])
+def test_one_to_six_curves_fit_a_figure(number):
+    with pytest.raises(ValueError, match=f"curves: expected one to six, by label; received {number}"):
+        plots.plot_estimates({key: {1: 1.0} for key in range(number)}, "x", labels=("", ""))
 
 
 def test_a_unet_is_drawn_with_all_its_blocks_and_skips(monkeypatch):
