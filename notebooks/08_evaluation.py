@@ -473,8 +473,8 @@ plots.plot_estimates(
 # Among the four $\eta$ no difference is beyond three standard errors. That $\eta = 1$ is three times as far as
 # $\eta = 0$ in ten steps, as in the paper, is refuted for our digits; differences of a few per cent, as between the
 # paper's 0 and 0.2, a thousand digits cannot show. $\eta = 1$ lies *below* $\eta = 0$ at every number of steps, by up
-# to two errors. But these cells start from the same noises, so that they are not six witnesses. (If it is real, a
-# reason may be that a network errs, and that fresh noise lets later answers mend it: Karras et al. 2022, section 4.)
+# to two errors. But these cells start from the same noises, so that they are not six witnesses. If it is real, a
+# reason may be that a network errs, and that fresh noise lets later answers mend it (Karras et al. 2022, section 4).
 #
 # Last, more steps: from 10 to 1,000, $\eta = 0$ comes three times as close to the floor, as on CIFAR-10. And
 # $\eta = 1$ in 200 steps, lesson 06's digits, beats $\eta = 0$ in ten, lesson 07's, by four standard errors: to the

@@ -24,6 +24,7 @@ from lessons import NOTEBOOKS, ROOT, chosen_lessons, to_notebook
         ("(*slerp*; DDIM, appendix D.5)", [("DDIM", "appendix", "D.5")]),
         ("(Ronneberger et al. 2015, section 2, with additive skips)", [("Ronneberger et al. 2015", "section", "2")]),
         ("(DDPM) and (see lesson 04), eq. 3", []),
+        ("(This is a sentence that ends in a citation: Karras et al. 2022, section 4)", []),
     ],
 )
 def test_citations_are_found(text, expected):

@@ -14,7 +14,8 @@ PAPERS = {  # those that the course calls by a shorter name
 }
 KINDS = {"eq.": "eqs?\\.", "algorithm": "algorithms?", "appendix": "appendix", "section": "sections?"}  # in this order
 NUMBER = r"(?:\d+|[A-Z]\b)(?:\.\d+)*"
-PAPER = rf"{'|'.join(PAPERS)}|[^\W\d_][^\d\"]* \d{{4}}"
+NAMES = r"[A-Z]\w+(?:, [A-Z]\w+)*(?: and [A-Z]\w+| et al\.)?"
+PAPER = rf"{'|'.join(PAPERS)}|{NAMES} \d{{4}}"
 CITED = re.compile(rf"({PAPER}), ({'|'.join(KINDS.values())}) ({NUMBER}(?:, {NUMBER})*(?: and {NUMBER})?)")
 
 

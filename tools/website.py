@@ -67,7 +67,8 @@ CARD = """<a href="notebooks/{name}.html"><img alt="{alt}" src="_static/cards/{n
 PAPERS_PAGE = """# From paper to code
 
 Where each equation is: the lesson that derives it, the function that computes it, and the tests that hold both to it. This
-page is made from the citations in lessons, library and tests. To run a test:
+page is made from the citations in lessons, library and tests. Where the library has nothing to compute, the lesson
+checks the equation itself. To run a test:
 
 ```
 .venv/bin/python -m pytest -k NAME
