@@ -1,10 +1,6 @@
 """Sphinx's settings; `make site` prepares the pages (tools/website.py)."""
 
 import re
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 project = "Diffusion models, lesson by lesson"
 copyright = "the authors of the course. Code: Apache-2.0. Text and figures: CC BY 4.0"
@@ -23,7 +19,6 @@ autodoc_preserve_defaults = True
 
 html_theme = "sphinx_book_theme"
 html_title = project
-
 html_css_files = ["site.css"]
 html_domain_indices = False
 html_copy_source = True  # the lessons, to download

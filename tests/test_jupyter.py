@@ -119,7 +119,7 @@ def test_a_lesson_runs_and_its_widget_answers(browser, lab, lesson):
     if button.count():  # it draws when it is told to
         button.click()
     picture.wait_for(timeout=60_000)
-    for handle in widget.locator(".noUi-handle, .ui-slider-handle").all():  # ipywidgets 8 and 7
+    for handle in widget.locator(".noUi-handle").all():
         before = picture.get_attribute("src")
         handle.focus()
         for _ in range(3):
