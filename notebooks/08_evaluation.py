@@ -287,8 +287,8 @@ for name, x in {"drawn": seen, "real ": metrics.features(train[:COUNT])}.items()
 # %% [markdown]
 # Some three standard errors above the floor: these digits can be told from real ones, if one sees a thousand of them.
 # (Extrapolated, the distance is smaller by its bias, no more.) Precision says in what way: 22 in 100 lie where real
-# digits do not, against 12 of real ones. Recall is even above that of real digits. So much does not speak for the
-# network: it hardly noticed missing sevens, and scrawls, with the large circles of loners, flatter it.
+# digits do not, against 12 of real ones. Recall is even above that of real digits. That does not speak for the
+# network: recall hardly noticed missing sevens, and scrawls, with the large circles of loners, flatter it.
 
 # %%
 kinds = np.bincount(metrics.labels(drawn), minlength=10) / COUNT
@@ -467,14 +467,15 @@ plots.plot_estimates(
 
 # %% [markdown]
 # For our digits (the dashed line is the floor) $\hat\sigma$ is the worst in few steps, too, and at the paper's times,
-# in ten steps, five times worse still. At *these* times it was the best in the plane: unlike the oracle, our network
-# does not take out noise that it was not told of (lesson 07's specks).
+# in ten steps, five times worse still. At *these* times it was the best in the plane. Presumably our network, unlike
+# the oracle, does not take out noise that it was not told of (lesson 07's specks).
 #
-# Among the four $\eta$ no difference is beyond three standard errors. That $\eta = 1$ is three times as far as
-# $\eta = 0$ in ten steps, as in the paper, is refuted for our digits; differences of a few per cent, as between the
-# paper's 0 and 0.2, a thousand digits cannot show. $\eta = 1$ lies *below* $\eta = 0$ at every number of steps, by up
-# to two errors. But these cells start from the same noises, so that they are not six witnesses. If it is real, a
-# reason may be that a network errs, and that fresh noise lets later answers mend it (Karras et al. 2022, section 4).
+# Among the four $\eta$, at equal numbers of steps, no difference is beyond three standard errors. That $\eta = 1$ is
+# three times as far as $\eta = 0$ in ten steps, as in the paper, is refuted for our digits; differences of a few per
+# cent, as between the paper's 0 and 0.2, a thousand digits cannot show. $\eta = 1$ lies *below* $\eta = 0$ at every
+# number of steps, by up to two errors. But these cells start from the same noises, so that they are not six
+# witnesses. If it is real, a reason may be that a network errs, and that fresh noise lets later answers mend it
+# (Karras et al. 2022, section 4).
 #
 # Last, more steps: from 10 to 1,000, $\eta = 0$ comes three times as close to the floor, as on CIFAR-10. And
 # $\eta = 1$ in 200 steps, lesson 06's digits, beats $\eta = 0$ in ten, lesson 07's, by four standard errors: to the
