@@ -550,11 +550,11 @@ plots.show(
 # No ladder: we had expected each row to be better than the one above it. In 2,400 steps, four minutes of training, it
 # is not so.
 #
-# - *Gaussian noise* in place of evenly spread noise is a gain, from 15 to 10. (The first row has lesson 01's noise,
-#   target and sampler, but the network of lesson 05.)
-# - *The time, told,* is none; the network that is not told draws better digits. Lesson 07's specks suggest why: on
-#   its way back $x_t$ is never quite as noisy as the clock says, since every answer errs. The told network believes
-#   the clock, the other one looks.
+# - *Gaussian noise* in place of evenly spread noise is a gain, from 15 to 10. (The first row has lesson 01's noise
+#   and sampler, but the network of lesson 05; with the Gaussian noise comes the sampler of lesson 07.)
+# - *The time, told,* is none; the network that is not told draws better digits. Lesson 07's specks suggest why,
+#   untested: on its way back $x_t$ is never quite as noisy as the clock says, since every answer errs. The told
+#   network believes the clock, the other one looks.
 # - *The noise as target* is by far the worst. Near $t = 1000$ a small error of the noise is a large one of the
 #   picture (lesson 03), and the learning rate was searched for the velocity.
 # - *The velocity* repairs that and is as good as the picture; *averaged weights* gain nothing at the end of a falling
