@@ -28,7 +28,7 @@ In this folder, with Python 3.11, 3.12 or 3.13 and `make`:
 make lab
 ```
 
-installs the locked versions into `.venv` (2.7 GB, once, with a network) and opens the lessons in JupyterLab.{data} Start with
+installs the locked versions into `.venv` (3.0 GB, once, with a network) and opens the lessons in JupyterLab.{data} Start with
 `01_naive_denoiser.ipynb`. {what}
 
 Minutes in each profile (`LESSONS_PROFILE=smoke make lab` for the smallest) and peak memory, on two cores:
