@@ -258,8 +258,8 @@ plots.plot_loss(
 )
 
 # %% [markdown]
-# The loss drops below both simple answers almost at once and then falls ever more slowly. (A spike is a step that
-# went too far, here and there, as Adam's do at such a rate; the next steps mend it.)
+# The loss drops below both simple answers almost at once and then falls ever more slowly. (Now and then a step makes
+# things worse for a while, as the spike shows.)
 #
 # ## Denoise held-out digits
 #

@@ -123,10 +123,10 @@ plots.show(
 
 # %% [markdown]
 # One $x_t$, and quite different answers, depending on $t$. (The saw tooth: at $t = 100$ the rates are 0.95 and 0.32,
-# and 0.2 must have come from 0.95, so the noise is $(0.2 - 0.95) / 0.32 = -2.3$; but $-0.2$ came from $-0.95$, and
-# the noise is 2.3.) What is lost, as the average squared error over all times, comes from the same arrays. The
-# informed answer has an error of its own, as the noise cannot be known exactly; the blind one has this error and, on
-# top, the squared distance between the two answers.
+# and 0.2 almost surely came from 0.95, with the noise $(0.2 - 0.95) / 0.32 = -2.3$; but $-0.2$ from $-0.95$, with
+# 2.3. The best guesses are $\mp 2.2$, not being quite sure.) What is lost, as the average squared error over all
+# times, comes from the same arrays. The informed answer has an error of its own, as the noise cannot be known
+# exactly; the blind one has this error and, on top, the squared distance between the two answers.
 
 # %%
 weight = density / density.sum(axis=1, keepdims=True)  # of each x, at each t
@@ -135,6 +135,9 @@ excess = (weight * (blind - at_each_t) ** 2).sum(axis=1).mean()
 informed = 1 - (weight * at_each_t**2).sum(axis=1).mean()
 print(f"error when told t: {informed:.3f}; when not: {informed + excess:.3f}")
 assert excess > 0.05
+np.testing.assert_allclose(
+    coin.predict_noise([[0.2], [-0.2]], [100, 100]), [[-2.2], [2.2]], atol=0.1
+)
 
 # %% [markdown]
 # A picture with hundreds of pixels gives its noise level away far better than a single number does, and a blind
@@ -475,6 +478,8 @@ assert losses[-1] < choose(smoke=0.9, cpu=0.1, gpu=0.1) * losses[0]
 
 # %%
 x_0_pred = diffusion.to_x_0(x_t, network.predict_on_batch([x_t, t]), linear.at(t, like=x_t))
+worth = 0.01 * linear.noise_rate[[900, T]] / linear.signal_rate[[900, T]]
+np.testing.assert_allclose(worth, (0.6, 1.6), rtol=0.05)
 shown = np.argsort(t)[4::8]  # eight of the batch, from early to late times
 plots.show_filmstrip(
     [x_0[shown], x_t[shown], np.asarray(x_0_pred)[shown]],

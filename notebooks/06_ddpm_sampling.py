@@ -352,6 +352,10 @@ plots.show_filmstrip(
 # running notebook with a slider, for eight digits (the filmstrip above shows two of them):
 
 # %%
+like = [
+    np.abs(noise_schedule.signal_rate - linear.signal_rate[t]).argmin() for t in (300, 700)
+]
+np.testing.assert_allclose(like, (560, 950), atol=5)
 frames = [state.x_t[:8] for state in states[:: max(1, STEPS // 25)]]
 plots.save_gif("output/ddpm.gif", frames)
 plots.animate(frames, "Noise clears into eight digits in some twenty-five pictures.")
@@ -427,6 +431,10 @@ plots.show_filmstrip(
 begin = time.perf_counter()
 slow = draw(start, sampling.time_grid(T, LONG))
 print(f"{time.perf_counter() - begin:.0f} s for eight digits in {LONG} steps")
+a = noise_schedule.alpha_bar[[T, T - T // 200]]
+assert (
+    np.sqrt(a[0] / a[1]) * (1 - a[1]) / (1 - a[0]) < 0.01
+)  # what the first of 200 steps keeps
 fast, elsewhere = states[-1].x_t[:8], draw(-start, sampling.time_grid(T, STEPS))
 print(f"a pixel differs by {np.abs(fast - elsewhere).mean():.3f} if the walk starts elsewhere")
 if STEPS > 100:

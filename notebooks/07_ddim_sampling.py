@@ -288,9 +288,9 @@ plots.show(
 
 # %% [markdown]
 # From ten steps on: twice the steps, about half the error. DDIM is of *first order*. (So is our stand-in for the
-# curve, which is off by a tenth of what 100 steps are.) Which times are best depends on the schedule. With the linear
-# one the quadratic times take off about half of the error: there the answers presumably change most near $t = 0$. The
-# cosine spreads the change more evenly over all times, and gains less.
+# curve, which by the same rule is off by a tenth of what 100 steps are.) Which times are best depends on the
+# schedule. With the linear one the quadratic times take off about half of the error: there the answers presumably
+# change most near $t = 0$. The cosine spreads the change more evenly over all times, and gains less.
 #
 # ## Ten steps for two hundred
 #

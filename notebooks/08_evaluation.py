@@ -442,7 +442,7 @@ for steps in (10, 20):
 # than $\tilde\beta$'s. A famous table, and one of its rows says as much about where the steps land as about the
 # noise.
 #
-# And our digits? `make tables` measured all of its cells once, in two hours, a thousand digits each, into a file:
+# And our digits? `make tables` measured all of its cells once, a thousand digits each, into a file:
 
 # %%
 tables = json.loads((weights.FOLDER / "tables.json").read_text())

@@ -6,6 +6,7 @@ os.environ.setdefault("LESSONS_PROFILE", "smoke")
 
 import pytest
 import tensorflow_datasets as tfds
+from browser import chromium
 
 from lessons_lib import glyphs
 
@@ -15,6 +16,13 @@ def few_glyphs(tmp_path, monkeypatch):
     """A TFDS folder of our own with 60 + 20 glyphs, prepared on first use."""
     monkeypatch.setattr(glyphs, "COUNTS", {"train": 60, "test": 20})
     return tmp_path / "tfds"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, for those tests that look at pages."""
+    with chromium() as one:
+        yield one
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import time
 
 import nbformat
 import pytest
-from browser import chromium, listen
+from browser import listen
 
 from course import for_students
 from lessons import outputs, to_notebook
@@ -19,12 +19,6 @@ SETTINGS = {
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
     "notebook-extension/tracker": {"windowingMode": "none"},
 }
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module")

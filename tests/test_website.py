@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import nbformat
 import pytest
-from browser import chromium, listen
+from browser import listen
 
 import website
 from citations import Place, citations, cited, texts
@@ -140,12 +140,6 @@ def test_solutions_are_folded(site):
 
 
 # ---- in a browser
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 RENDERED = "() => window.MathJax?.startup?.promise.then(() => true) ?? true"
