@@ -17,7 +17,7 @@ endif
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 18
-	@echo "Knobs: LESSONS_PROFILE=smoke|cpu|gpu, LESSONS=01 (or 01,02), EXTRA=gpu (TensorFlow for CUDA), PYTHON=python3.12"
+	@echo "Knobs: LESSONS_PROFILE=smoke|slow|cpu|gpu, LESSONS=01 (or 01,02), EXTRA=gpu (TensorFlow for CUDA), PYTHON=python3.12"
 
 install: $(READY) ## make .venv from the lock; the other commands do it by themselves
 
@@ -31,8 +31,7 @@ test: $(READY) ## style, unit tests and every lesson in the smoke profile
 	.venv/bin/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	.venv/bin/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
 	$(RUN) coverage erase
-	LESSONS_PROFILE=smoke $(RUN) coverage run -m pytest --numprocesses 2 --dist loadfile tests
-	LESSONS_PROFILE=smoke $(RUN) coverage run -m pytest --nbmake notebooks
+	LESSONS_PROFILE=smoke $(RUN) coverage run -m pytest --numprocesses 2 --dist loadfile --nbmake tests notebooks
 	$(RUN) coverage combine --quiet
 	$(RUN) coverage report
 
@@ -56,10 +55,10 @@ course: $(READY) ## folders and zips for a room: build/course/student and instru
 site: $(READY) ## the course as a website: build/site/index.html
 	@.venv/bin/python tools/website.py
 
-weights: $(READY) ## train packaged weights anew: WEIGHTS=digits or classifier
+weights: $(READY) ## train packaged weights anew, one after the other: WEIGHTS="digits classifier"
 	@.venv/bin/python tools/weights.py $(WEIGHTS)
 
-tables: $(READY) ## measure lesson 08's tables anew, hours; what is there already stays
+tables: $(READY) ## measure what is missing of the lessons' results, hours: LESSONS=08
 	@.venv/bin/python tools/tables.py
 
 lock: $(READY) ## resolve the newest allowed versions into the two lock files

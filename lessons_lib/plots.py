@@ -19,14 +19,19 @@ from matplotlib.ticker import LogFormatter
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"  # told apart by all eyes (Okabe and Ito 2008)
 DPI = 144  # twice what a page shows, for sharp text on sharp screens
+JPEG = {"quality": 90, "subsampling": 0}  # colours at full resolution, or edges get fringes; "optimize" fails on noise
+RECENT = 10.0  # seconds: how far back `progress` looks to tell the time left
 
 
-def show(figure, alt):
-    """A matplotlib figure as a PNG picture with alt text; the figure is closed. Raises ValueError for an empty alt."""
+def show(figure, alt, *, photo=False):
+    """A matplotlib figure as a picture with alt text; the figure is closed. Raises ValueError for an empty alt.
+
+    A PNG; with photo, for figures that consist of colour pictures, a JPEG where that is smaller.
+    """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
     plt.close(figure)
-    return _picture(buffer.getvalue(), alt, shrink=2 / 3)
+    return _picture(buffer.getvalue(), alt, shown=2 / 3, photo=photo)
 
 
 def show_images(images, alt, *, columns=8, low=-1.0):
@@ -35,12 +40,10 @@ def show_images(images, alt, *, columns=8, low=-1.0):
     images: (N, H, W, C), floats in [low, 1] (what lies outside is drawn as the nearest), C = 1 or 3; low: -1 for the
     model's range, 0 for lesson 01's.
     """
-    sheet = _sheet(_checked("images", images, 4), columns, low)
-    figure = Figure(figsize=(sheet.shape[1] / 42, sheet.shape[0] / 42))
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    images = _checked("images", images, 4)
+    figure, axes = _drawn(_sheet(images, columns, low), images, density=42)
     axes.axis("off")
-    return show(figure, alt)
+    return show(figure, alt, photo=images.shape[-1] == 3)
 
 
 def show_filmstrip(rows, alt, *, row_labels=(), column_labels=(), low=-1.0):
@@ -53,17 +56,15 @@ def show_filmstrip(rows, alt, *, row_labels=(), column_labels=(), low=-1.0):
     for argument, labels, number in (("row_labels", row_labels, count), ("column_labels", column_labels, columns)):
         if len(labels) not in (0, number):
             raise ValueError(f"{argument}: expected {number} labels, or none; received {len(labels)}")
-    sheet = _sheet(rearrange(rows, "r n h w c -> (r n) h w c"), columns, low)
+    images = rearrange(rows, "r n h w c -> (r n) h w c")
 
-    figure = Figure(figsize=(sheet.shape[1] / 36, sheet.shape[0] / 36))
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    figure, axes = _drawn(_sheet(images, columns, low), images, density=36)
     axes.set_xticks([(width + 2) * (i + 0.5) for i in range(len(column_labels))], column_labels)
     axes.set_yticks([(height + 2) * (i + 0.5) for i in range(len(row_labels))], row_labels)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    return show(figure, alt)
+    return show(figure, alt, photo=images.shape[-1] == 3)
 
 
 def plot_loss(losses, alt, *, baselines=None):
@@ -169,24 +170,26 @@ def plot_unet(model, alt):
     return show(figure, alt)
 
 
-def animate(frames, alt, *, fps=10, columns=8, low=-1.0, scale=3):
+def animate(frames, alt, *, fps=10, columns=8, low=-1.0, scale=None):
     """A process as a moving picture that plays forever, each frame a grid of images; the last is held for two seconds.
 
-    frames: (frames, N, H, W, C), values and low as for `show_images`; scale: screen pixels a pixel. An animated PNG, which
-    JupyterLab, GitHub and nbconvert all play (nbconvert drops a GIF).
+    frames: (frames, N, H, W, C), values and low as for `show_images`, in colour at most 12 frames of 4 images, as noise does
+    not compress; scale: screen pixels a pixel, by default 3, or 2 in colour. An animated PNG, which JupyterLab, GitHub and
+    nbconvert all play (nbconvert drops a GIF).
     """
-    sheets, durations = _film(frames, fps, columns, low, scale)
-    data = iio.imwrite("<bytes>", sheets, extension=".png", duration=durations, loop=0)
-    return _picture(data, alt)
+    sheets, durations, scale = _film(frames, fps, columns, low, scale)
+    stored = scale if sheets.ndim == 3 else 1  # colours are enlarged by the page: 0.5 MB of noise would grow to 0.7 MB at 2
+    data = iio.imwrite("<bytes>", _enlarged(sheets, stored), extension=".png", duration=durations, loop=0)
+    return _picture(data, alt, shown=scale / stored)
 
 
-def save_gif(path, frames, *, fps=10, columns=8, low=-1.0, scale=3):
+def save_gif(path, frames, *, fps=10, columns=8, low=-1.0, scale=None):
     """Write the same moving picture as a looping GIF; arguments as for `animate`. A failed write harms no older file."""
     path = Path(path)
     if path.suffix != ".gif":
         raise ValueError(f"path: expected a name that ends in .gif; received {str(path)!r}")
-    sheets, durations = _film(frames, fps, columns, low, scale)
-    data = iio.imwrite("<bytes>", sheets, extension=".gif", duration=durations, loop=0)
+    sheets, durations, scale = _film(frames, fps, columns, low, scale)
+    data = iio.imwrite("<bytes>", _enlarged(sheets, scale), extension=".gif", duration=durations, loop=0)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
     try:
@@ -199,21 +202,25 @@ def save_gif(path, frames, *, fps=10, columns=8, low=-1.0, scale=3):
 def progress(items, total, label, note=lambda: ""):
     """Go through `items` under one updating line: label, bar, count, time left, and what `note()` says.
 
-    In the end one line stays, with the time it took. Outside a notebook only that line is printed.
+    The time left is judged by the last seconds (RECENT), so that it follows a machine that becomes slower. In the end one line
+    stays, with the time it took. Outside a notebook only that line is printed.
     """
-    start = shown = time.monotonic()
+    start = shown = before = time.monotonic()
     notebook = get_ipython() is not None and hasattr(get_ipython(), "kernel")
     line = display({"text/plain": f"{label}: starting"}, raw=True, display_id=True) if notebook else None
-    done = 0
+    done, recent, count = 0, 0.0, 0.0  # the recent past, which fades: its seconds and its items
     try:
         for item in items:
             yield item
             done += 1
             now = time.monotonic()
+            took, before = now - before, now
+            kept = np.exp(-took / RECENT) if done > 2 else 0.0  # the first item, in which all is compiled, is forgotten
+            recent, count = kept * recent + took, kept * count + 1
             if notebook and now - shown > 0.5:
                 shown = now
                 bar = "█" * round(20 * done / total)
-                left = (now - start) / done * (total - done)
+                left = recent / count * (total - done)
                 text = f"{label} |{bar:<20}| {done}/{total}, {left:.0f} s left {note()}"
                 line.update({"text/plain": text}, raw=True)
     finally:  # also when the loop is left early
@@ -273,22 +280,50 @@ def _sheet(images, columns, low):
     return rearrange(pixels, "(r n) h w c -> (r h) (n w) c", n=columns)
 
 
+def _drawn(sheet, images, density):
+    """A figure full of those images, so many pixels an inch, and its axes. Large ones get two screen pixels a pixel.
+
+    They would not fit a page otherwise, and a JPEG is smaller than a PNG only where pixels are not blown up.
+    """
+    density = density if max(images.shape[1:3]) <= 32 else DPI / 2
+    figure = Figure(figsize=(sheet.shape[1] / density, sheet.shape[0] / density))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    return figure, axes
+
+
 def _film(frames, fps, columns, low, scale):
-    """Sheets, (frames, height, width) if grey, and their durations in milliseconds."""
+    """Sheets, (frames, height, width) if grey, their durations in milliseconds, and the scale."""
     if not 0 < fps <= 50:
         raise ValueError(f"fps: expected more than 0 and at most 50; received {fps!r}")
-    _check_count("scale", scale)
     frames = _checked("frames", frames, 5)
+    colour = frames.shape[-1] == 3
+    scale = scale if scale is not None else 2 if colour else 3
+    _check_count("scale", scale)
     if len(frames) < 2:
         raise ValueError(f"frames: expected at least 2, as one does not move; received {len(frames)}")
+    fewer = f"frames[::-{-(-len(frames) // 12)}][::-1]"  # with the last one
+    for what, received, most, part in ("frames", len(frames), 12, fewer), ("images", frames.shape[1], 4, "frames[:, :4]"):
+        if colour and received > most:
+            raise ValueError(
+                f"frames: expected at most {most} {what} in colour, as more would make the notebook too large; "
+                f"received {received}. Show a part of them, for example {part}"
+            )
     sheets = np.stack([_sheet(images, columns, low) for images in frames])
-    sheets = sheets.repeat(scale, axis=1).repeat(scale, axis=2)
-    return sheets[..., 0] if sheets.shape[-1] == 1 else sheets, [1000 / fps] * (len(sheets) - 1) + [2000]
+    return sheets if colour else sheets[..., 0], [1000 / fps] * (len(sheets) - 1) + [2000], scale
 
 
-def _picture(data, alt, shrink=1.0):
-    """PNG bytes as a picture with alt text, shown at `shrink` of its size."""
+def _enlarged(sheets, scale):
+    return sheets.repeat(scale, axis=1).repeat(scale, axis=2)
+
+
+def _picture(data, alt, *, shown=1.0, photo=False):
+    """PNG bytes as a picture with alt text, shown at so many times its size; a photo as a JPEG where that is smaller."""
     if not alt or not alt.strip():
         raise ValueError(f"alt: expected a sentence for those who cannot see the figure; received {alt!r}")
-    width = int.from_bytes(data[16:20], "big")  # where every PNG has it
-    return Image(data=data, format="png", metadata={"alt": alt}, width=round(width * shrink))  # as Colab's old IPython takes it
+    width, kind = int.from_bytes(data[16:20], "big"), "png"  # where every PNG has its width
+    if photo:
+        pixels = iio.imread(data, extension=".png")[..., :3]
+        jpeg = iio.imwrite("<bytes>", pixels, extension=".jpg", **JPEG)
+        data, kind = min((data, kind), (jpeg, "jpeg"), key=lambda one: len(one[0]))
+    return Image(data=data, format=kind, metadata={"alt": alt}, width=round(width * shown))  # as Colab's old IPython takes it

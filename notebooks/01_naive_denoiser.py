@@ -49,12 +49,12 @@ from lessons_lib.profile import choose
 
 # %% [markdown]
 # All knobs sit in one cell. `choose` takes the value for the profile of this run: `smoke` only shows that everything
-# works, `cpu` is meant for a laptop, `gpu` for a graphics card. Set the environment variable `LESSONS_PROFILE` to
-# force one.
+# works, `cpu` is meant for a laptop, `slow` for a slow one (the same values, except where one is named), `gpu` for a
+# graphics card. Set the environment variable `LESSONS_PROFILE` to force one.
 
 # %% tags=["parameters"]
 SEED = 0
-STEPS = choose(smoke=40, cpu=800, gpu=4000)  # training steps, one batch each
+STEPS = choose(smoke=40, slow=500, cpu=800, gpu=4000)  # training steps, one batch each
 BATCH = 256
 TRAIN = choose(smoke="train[:8000]", cpu="train+test[2000:]", gpu="train+test[2000:]")
 

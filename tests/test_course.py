@@ -12,6 +12,7 @@ import pytest
 import course
 import slides
 from lessons_lib import checks
+from pages import pictures
 
 LESSONS = {path.stem: path for path in sorted((course.ROOT / "notebooks").glob("[0-9]*.ipynb"))}
 
@@ -154,9 +155,8 @@ def test_slides_need_no_network_and_leave_no_picture_out(name, built):
     for address in fetched:
         assert address.startswith("data:") or (built[0] / "instructor" / "slides" / address).is_file()
     exercises = next(i for i, cell in enumerate(lesson.cells) if "\n## Exercises" in "\n" + cell.source)
-    outputs = [output for cell in lesson.cells[:exercises] for output in cell.get("outputs", [])]
-    pictures = [output.data["image/png"].strip() for output in outputs if "image/png" in output.get("data", {})]
-    assert [address.partition(",")[2] for address in fetched if address.startswith("data:")] == pictures
+    expected = [f"data:{picture.kind};base64,{picture.data}" for cell in lesson.cells[:exercises] for picture in pictures(cell)]
+    assert [address for address in fetched if address.startswith("data:")] == expected
     assert 'alt=""' not in page
     headings = re.findall(r"^## (.+)$", "\n".join(cell.source for cell in lesson.cells), re.MULTILINE)
     shown = re.sub(r"<aside.*?</aside>", "", page, flags=re.DOTALL)

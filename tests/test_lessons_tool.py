@@ -8,6 +8,11 @@ import nbformat
 import pytest
 
 import lessons as tool
+import pages
+from lessons_lib import profile
+
+HERE = tool.Machine("smoke", 50.0, 100.0)  # half as fast as where the minutes were measured
+machine = tool.machine
 
 GOOD = """# %% [markdown]
 # # 01. Draw a line
@@ -42,7 +47,8 @@ assert sum(numbers) == 4, f"received {sum(numbers)}"
 
 @pytest.fixture
 def course(tmp_path, monkeypatch):
-    """A course of its own: notebooks, README and docs in a temporary folder."""
+    """A course of its own: notebooks, README and docs in a temporary folder, on a machine that need not be measured."""
+    monkeypatch.setattr(tool, "machine", lambda: HERE)
     monkeypatch.setattr(tool, "ROOT", tmp_path)
     monkeypatch.setattr(tool, "NOTEBOOKS", tmp_path / "notebooks")
     monkeypatch.setattr(tool, "BUILD", tmp_path / "build" / "lessons")
@@ -90,6 +96,7 @@ def test_rendering_commits_outputs_and_what_was_measured(course, monkeypatch):
     assert tool.main("render") == 0
     measured = json.loads((course / "notebooks/measured.json").read_text())["01_line"]
     assert set(measured) == {"smoke", "cpu"}
+    assert all(set(one) == {"minutes", "memory_gb", "gflops"} and one["gflops"] == 50.0 for one in measured.values())
     told = f"about 1 minute on two CPU cores and {measured['cpu']['memory_gb']} GB of memory"
     source = jupytext.read(course / "notebooks/01_line.py")
     notebook = nbformat.read(course / "notebooks/01_line.ipynb", as_version=4)
@@ -165,8 +172,9 @@ def test_a_kernel_that_dies_is_named(course, monkeypatch, capsys):
 
 
 def test_an_unknown_profile_is_refused(course, monkeypatch):
+    monkeypatch.setattr(tool, "machine", machine)
     monkeypatch.setenv("LESSONS_PROFILE", "fast")
-    with pytest.raises(SystemExit, match="LESSONS_PROFILE: expected one of smoke, cpu, gpu; received 'fast'"):
+    with pytest.raises(SystemExit, match="LESSONS_PROFILE: expected one of smoke, slow, cpu, gpu; received 'fast'"):
         tool.main("run")
 
 
@@ -176,6 +184,182 @@ def test_a_lesson_without_a_row_in_the_readme_is_refused(course):
     nbformat.write(tool.to_notebook("01_line"), course / "build/lessons/01_line.ipynb")
     with pytest.raises(SystemExit, match="expected a row of the lesson table"):
         tool.tell("01_line", {"cpu": {"minutes": 1, "memory_gb": 1}})
+
+
+# ---- how long it will take, and what there is to see meanwhile
+
+
+TABLE = {
+    "01_line": {"smoke": {"minutes": 0.3, "memory_gb": 1}, "cpu": {"minutes": 4.3, "memory_gb": 1, "gflops": 200.0}},
+    "02_fail": {"smoke": {"minutes": 0.5, "memory_gb": 1}, "cpu": {"minutes": 0.4, "memory_gb": 1}},
+    "03_slow": {"cpu": {"minutes": 8.3, "memory_gb": 1}, "slow": {"minutes": 3.3, "memory_gb": 1}},
+}
+
+
+@pytest.mark.parametrize(
+    ("lesson", "profile", "gflops", "minutes"),
+    [
+        ("01_line", "cpu", 50.0, 0.3 + 4 * 4.0),  # a start of 0.3 minutes, and the rest goes with the speed
+        ("01_line", "cpu", 200.0, 4.3),
+        ("01_line", "cpu", 400.0, 0.3 + 4 / 2.0),
+        ("02_fail", "cpu", 50.0, 0.3 + 2 * 0.1),  # measured nobody knows how fast: taken for the reference
+        ("01_line", "smoke", 1.0, 0.3),  # nothing but start
+        ("03_slow", "slow", 50.0, 0.3 + 2 * 3.0),
+        ("01_line", "slow", 50.0, 0.3 + 4 * 4.0),  # the same size as in `cpu`
+        ("01_line", "gpu", 50.0, None),
+        ("04_new", "cpu", 50.0, None),
+    ],
+)
+def test_minutes_are_estimated_from_the_table_and_the_speed(lesson, profile, gflops, minutes):
+    estimated = tool.estimate(TABLE, lesson, profile, tool.Machine(profile, gflops, 100.0))
+    assert estimated == (minutes if minutes is None else pytest.approx(minutes))
+
+
+def test_without_a_smoke_run_all_goes_with_the_speed():
+    table = {"01_line": {"cpu": {"minutes": 4.0, "gflops": 100.0}}}
+    assert tool.estimate(table, "01_line", "cpu", HERE) == pytest.approx(4.0)  # the shortest run that is known is this one
+
+
+@pytest.mark.parametrize(
+    ("minutes", "words"),
+    [
+        (0.1, "about a minute"),
+        (1.4, "about a minute"),
+        (1.6, "about 2 minutes"),
+        (8.6, "about 9 minutes"),
+        (75.0, "about 75 minutes"),
+        (119.0, "about 2 hours"),
+        (150.0, "about 2.5 hours"),
+    ],
+)
+def test_minutes_are_told_as_roughly_as_they_are_known(minutes, words):
+    assert tool.about(minutes) == words
+
+
+def test_the_machine_is_measured_by_the_library_and_what_that_says_is_passed_on(monkeypatch):
+    monkeypatch.delenv("LESSONS_PROFILE")
+    monkeypatch.setattr(tool, "ASK", "from lessons_lib import profile; profile.speed = lambda: 1.5; " + tool.ASK)
+    here = machine()
+    assert here[:3] == ("slow", 1.5, profile.REFERENCE)
+    assert here.why.startswith("Profile slow")
+
+
+def test_what_is_said_before_anything_runs(course):
+    slow = tool.Machine("slow", 30.4, 120.0, "Profile slow, as this machine is.")
+    said = tool.preview("run", slow, [30.0, 45.3]).splitlines()
+    assert said == [
+        "Profile slow, as this machine is.",
+        "All of it takes about 75 minutes here. To take less: make lessons LESSONS=01,02 (some lessons) or "
+        "LESSONS_PROFILE=smoke (small sizes).",
+    ]
+    assert tool.preview("run", HERE, [0.3]).splitlines()[1:] == ["All of it takes about a minute here."]  # it cannot be less
+    assert "here, without the 1 of 3 that nobody has timed yet. To" in tool.preview("run", slow, [3.0, None, 2.0])
+    assert "Nobody has timed this yet. To take" in tool.preview("run", slow, [None])
+    assert tool.preview("render", slow, [3.0, None]).splitlines() == [
+        "This machine trains convolutions at 30 GFLOP/s; the README's minutes are of 120.",
+        "All of it takes about 3 minutes here, without the 1 of 2 that nobody has timed yet.",
+    ]
+
+
+@pytest.fixture
+def watched(course, monkeypatch, capsys):
+    """Two lessons that pass at once, the first of them committed; what was said and what the index showed when each began."""
+    (course / "notebooks/measured.json").write_text(json.dumps(TABLE))
+    old = tool.to_notebook("01_line")
+    old.cells[2].outputs = [nbformat.v4.new_output("display_data", {"image/png": "COMMITTED"})]
+    nbformat.write(old, course / "notebooks/01_line.ipynb")
+    began, index = [], course / "build/lessons/index.html"
+
+    def run(lesson, profile):
+        began.append((capsys.readouterr().out, index.read_text(), (course / f"build/lessons/{lesson}.html").read_text()))
+        ran = tool.to_notebook(lesson)
+        ran.cells[-1].outputs = [nbformat.v4.new_output("display_data", {"image/png": "RAN"})]
+        nbformat.write(ran, course / f"build/lessons/{lesson}.ipynb")
+        return {"minutes": 7.0, "memory_gb": 1, "error": "", "fallback": False}
+
+    monkeypatch.setattr(tool, "run", run)
+    return began
+
+
+def test_the_page_is_there_before_the_first_lesson_ends(watched, course):
+    assert tool.main("run") == 0
+    _, index, page = watched[0]
+    assert index.count("not run here yet") == 2
+    assert all(word in index for word in ("01. Draw a line", "02. Fail", 'href="01_line.html"', 'href="02_fail.html"'))
+    assert "COMMITTED" in index
+    assert "COMMITTED" in page
+    assert '<span class="n">numbers</span>' in watched[1][2]  # a lesson that was never rendered is shown without outputs
+
+
+def test_the_page_goes_with_the_lessons(watched, course, monkeypatch):
+    converted = []
+    monkeypatch.setattr(tool, "write_page", lambda *those: converted.append(those[1]) or pages.write_page(*those))
+    assert tool.main("run") == 0
+    assert converted == ["01_line", "02_fail", "01_line", "02_fail"]  # all, and then each as it has run
+    index = watched[1][1]
+    first, second = index.split('<a href="')[1:]
+    assert "7.0 minutes" in first
+    assert "RAN" in first
+    assert "not run here yet" in second
+    last = (course / "build/lessons/index.html").read_text()
+    assert last.count("7.0 minutes") == 2
+    assert "COMMITTED" not in last + (course / "build/lessons/01_line.html").read_text()
+
+
+def test_time_and_page_are_told_first_and_each_lessons_time_as_it_begins(watched, course):
+    assert tool.main("run") == 0
+    before, between = (said.splitlines() for said, *_ in watched)
+    assert before == [
+        "This machine trains convolutions at 50 GFLOP/s; the README's minutes are of 100.",
+        "All of it takes about a minute here. To take less: make lessons LESSONS=01,02 (some lessons).",
+        f"Each lesson is shown as soon as it has run: {course}/build/lessons/index.html",
+        "[1/2] 01_line, profile smoke, about a minute on this machine",
+    ]
+    assert between == ["[2/2] 02_fail, profile smoke, about a minute on this machine"]
+
+
+def test_a_rendering_runs_the_slow_size_where_there_is_one(course, watched, capsys):
+    source = GOOD.replace("eye(9,", "eye(choose(smoke=9, cpu=9, gpu=9, slow=8),")
+    (course / "notebooks/01_line.py").write_text(source)
+    assert tool.profiles_to_render("02_fail") == ["smoke", "cpu"]
+    (course / "notebooks/02_fail.py").unlink()
+    assert tool.main("render") == 0
+    assert [said.splitlines()[-1].split(",")[1] for said, *_ in watched] == [" profile smoke", " profile slow", " profile cpu"]
+    measured = json.loads((course / "notebooks/measured.json").read_text())["01_line"]
+    assert measured == {key: {"minutes": 7.0, "memory_gb": 1, "gflops": 50.0} for key in ("smoke", "slow", "cpu")}
+
+
+def test_a_rendering_measures_the_machine_before_each_run(course, watched, monkeypatch):
+    """A shared machine is fast now and slow then."""
+    monkeypatch.setenv("LESSONS", "01")
+    speeds = iter([10.0, 20.0, 30.0])  # for the estimate, before the smoke run, before the other
+    monkeypatch.setattr(tool, "machine", lambda: HERE._replace(gflops=next(speeds)))
+    assert tool.main("render") == 0
+    measured = json.loads((course / "notebooks/measured.json").read_text())["01_line"]
+    assert (measured["smoke"]["gflops"], measured["cpu"]["gflops"]) == (20.0, 30.0)
+
+
+@pytest.mark.parametrize("name", ["index", "01_line"])
+def test_a_page_is_whole_at_all_times(course, name):
+    """Its writing is interrupted by a full disk; whoever reads in that moment finds the page from before."""
+    folder = course / "build/lessons"
+    folder.mkdir(parents=True)
+
+    def write(state):
+        pages.write_index(folder, [pages.write_page(folder, "01_line", tool.to_notebook("01_line"), state)], "smoke")
+
+    write("not run here yet")
+    before = (folder / f"{name}.html").read_text()
+    assert before.rstrip().endswith("</html>")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write("7.0 minutes") if name == "01_line" else pages.write_index(folder, ["another card"], "smoke")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (folder / f"{name}.html").read_text() == before
+    assert sorted(path.name for path in folder.iterdir()) == ["01_line.html", "index.html"]
 
 
 def test_widgets_are_not_committed():

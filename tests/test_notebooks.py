@@ -13,6 +13,7 @@ from jupytext.compare import NotebookDifference, compare_notebooks
 
 import lessons as tool
 from lessons_lib import profile
+from pages import pictures
 
 NAMES = sorted(path.stem for path in tool.NOTEBOOKS.glob("*.py"))
 each_lesson = pytest.mark.parametrize("name", NAMES)
@@ -84,10 +85,10 @@ def test_a_second_rendering_changes_little(name):
 
 @each_lesson
 def test_every_picture_has_alt_text(name):
-    pictures = [output for output in outputs(name) if "image/png" in output.get("data", {})]
-    assert pictures
-    for picture in pictures:
-        assert len(picture.metadata["image/png"]["alt"].split()) >= 5
+    shown = [picture for cell in code_cells(rendered(name)) for picture in pictures(cell)]
+    assert shown
+    for picture in shown:
+        assert len(picture.about["alt"].split()) >= 5
 
 
 @each_lesson
@@ -117,8 +118,9 @@ def test_a_lesson_has_its_parts(name):
     assert any("assert" in cell.source for cell in code_cells(notebook))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if "data.load_digits(" in (tool.NOTEBOOKS / f"{name}.py").read_text()])
-def test_a_lesson_runs_without_data_and_network(name, offline, tmp_path):
+# One lesson for each kind of data: the one that trains on it, and measures what it drew.
+@pytest.mark.parametrize(("name", "instead"), [("05_training", "the built-in glyphs, printed digits, take its place")])
+def test_a_lesson_runs_without_data_and_network(name, instead, offline, tmp_path):
     copy = shutil.copy(tool.NOTEBOOKS / f"{name}.ipynb", tmp_path)
     pytest_nbmake = [
         sys.executable,
@@ -134,15 +136,29 @@ def test_a_lesson_runs_without_data_and_network(name, offline, tmp_path):
     ]
     done = subprocess.run(pytest_nbmake, capture_output=True, text=True, cwd=tmp_path, env=offline | {"LESSONS_PROFILE": "smoke"})
     assert done.returncode == 0, done.stdout
-    assert "the built-in glyphs, printed digits, take its place" in str(nbformat.read(copy, as_version=4))
+    assert instead in str(nbformat.read(copy, as_version=4))
 
 
 @each_lesson
 def test_what_is_measured_is_what_is_told(name):
-    measured = tool.json.loads(tool.MEASURED.read_text())[name]
+    table = tool.json.loads(tool.MEASURED.read_text())
+    measured = table[name]
     assert set(measured) <= set(profile.PROFILES)
+    assert set(tool.profiles_to_render(name)) <= set(measured)
     assert measured["cpu"]["minutes"] <= 10
+    without_avx_512 = tool.Machine("slow", profile.REFERENCE / 4, profile.REFERENCE)
+    assert tool.estimate(table, name, "slow", without_avx_512) <= 15
     told = tool.MARKED.findall((tool.NOTEBOOKS / f"{name}.py").read_text())
     assert told, "the lesson says how long it takes"
     assert tool.words_of(measured) in (tool.NOTEBOOKS / f"{name}.py").read_text()
     assert tool.row_of(name, measured) in (tool.ROOT / "README.md").read_text()
+
+
+def test_the_minutes_are_of_the_machine_that_the_readme_names():
+    """The table's, the library's and the README's speed are one, as far as a shared machine has one."""
+    table = tool.json.loads(tool.MEASURED.read_text())
+    speeds = [one["gflops"] for measured in table.values() for one in measured.values() if "gflops" in one]
+    assert not speeds or abs(statistics.median(speeds) / profile.REFERENCE - 1) < 0.3
+    readme = (tool.ROOT / "README.md").read_text()
+    assert f"convolutions at {profile.REFERENCE:.0f} GFLOP/s" in readme
+    assert f"less than {profile.SLOW:.0%}".replace("%", " %") in readme

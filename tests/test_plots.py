@@ -11,24 +11,43 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from PIL import Image as Picture
+from scipy import ndimage
 
 from lessons_lib import plots, schedule, unet
 
 RNG = np.random.default_rng(0)
 DIGITS = RNG.uniform(-1, 1, size=(10, 28, 28, 1)).astype(np.float32)
+PHOTOS = ndimage.zoom(RNG.uniform(-1, 1, size=(4, 8, 8, 3)), (1, 8, 8, 1))  # smooth, as photographs are
+GREYS = ndimage.zoom(RNG.uniform(-1, 1, size=(4, 3, 3, 1)), (1, 64 / 3, 64 / 3, 1))  # as JPEGs they would be smaller
+GREYS = (GREYS + RNG.normal(scale=0.02, size=GREYS.shape)).astype(np.float32)
+NOISE = np.random.default_rng(1).normal(size=(14, 5, 64, 64, 3)).astype(np.float32)
 
 
 def opened(image):
     return np.asarray(Picture.open(io.BytesIO(image.data)).convert("RGB"))
 
 
-def alt_of(image):
-    return image._repr_png_()[1]["alt"]
+def told(image):
+    """A picture's MIME type, and what a notebook keeps about it."""
+    data, metadata = image._repr_mimebundle_()
+    (kind,) = data
+    return kind, metadata[kind]
+
+
+def by_hand(photo):
+    """A lesson's own figure of it."""
+    figure = Figure(figsize=(2, 2))
+    figure.add_axes((0, 0, 1, 1)).imshow((photo.clip(-1, 1) + 1) / 2, interpolation="bicubic")
+    return figure
 
 
 @pytest.mark.parametrize(
     "draw",
     [
+        lambda alt: plots.show(Figure(), alt, photo=True),
+        lambda alt: plots.show_images(PHOTOS, alt),
+        lambda alt: plots.show_filmstrip([PHOTOS, PHOTOS], alt),
+        lambda alt: plots.animate(np.stack([PHOTOS, -PHOTOS]), alt),
         lambda alt: plots.show(Figure(), alt),
         lambda alt: plots.show_images(DIGITS, alt),
         lambda alt: plots.show_filmstrip([DIGITS, DIGITS], alt),
@@ -40,9 +59,56 @@ def alt_of(image):
     ],
 )
 def test_every_figure_has_alt_text(draw):
-    assert alt_of(draw("what it shows")) == "what it shows"
+    assert told(draw("what it shows"))[1]["alt"] == "what it shows"
     with pytest.raises(ValueError, match="alt: expected a sentence"):
         draw("  ")
+
+
+@pytest.mark.parametrize(
+    ("draw", "kind"),
+    [
+        (lambda: plots.show_images(PHOTOS, "x"), "image/jpeg"),
+        (lambda: plots.show_filmstrip([PHOTOS, -PHOTOS], "x", row_labels="ab"), "image/jpeg"),
+        (lambda: plots.show_images(PHOTOS[:, :1, :1].repeat(64, axis=1).repeat(64, axis=2), "x"), "image/png"),  # flat
+        (lambda: plots.show_filmstrip(NOISE[:2], "x"), "image/png"),
+        (lambda: plots.show_images(GREYS, "x"), "image/png"),
+        (lambda: plots.show_filmstrip([GREYS], "x"), "image/png"),
+        (lambda: plots.animate(np.stack([PHOTOS, -PHOTOS]), "x"), "image/png"),
+        (lambda: plots.show(by_hand(PHOTOS[0]), "x"), "image/png"),
+        (lambda: plots.show(by_hand(PHOTOS[0]), "x", photo=True), "image/jpeg"),
+    ],
+)
+def test_colour_is_a_jpeg_where_that_is_smaller(draw, kind):
+    image = draw()
+    assert told(image)[0] == kind
+    assert Picture.open(io.BytesIO(image.data)).get_format_mimetype() == (kind if b"acTL" not in image.data else "image/apng")
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: plots.show_images(PHOTOS, "x"),
+        lambda: plots.show_filmstrip([PHOTOS, -PHOTOS], "x", row_labels=["one row", "another"], column_labels="abcd"),
+    ],
+)
+def test_a_jpeg_shows_what_the_png_does(draw, monkeypatch):
+    jpeg = draw()
+    monkeypatch.setattr(plots.iio, "imwrite", lambda *_, **__: bytes(10**6))  # a larger one
+    png = draw()
+    assert (jpeg.format, png.format) == ("jpeg", "png")
+    assert len(jpeg.data) < len(png.data)
+    assert told(jpeg)[1] == told(png)[1]  # the same alt text and width
+    off = np.abs(opened(jpeg).astype(int) - opened(png))  # of 255
+    assert off.mean() < 2
+    assert np.quantile(off, 0.999) < 20  # with colours at half the resolution, 35 and more, at the edges
+
+
+def test_large_images_fit_a_page_and_get_two_by_two_screen_pixels_a_pixel():
+    image = plots.show_images(NOISE[0], "x", columns=3)
+    enlarged = plots._sheet(NOISE[0], 3, -1).repeat(2, axis=0).repeat(2, axis=1)
+    np.testing.assert_array_equal(opened(image)[14:-14, 14:-14], enlarged)  # without the margin, a tenth of an inch
+    assert plots.show_images(NOISE[:8, 0], "x").width < 730
+    assert plots.show_filmstrip([NOISE[:8, 0]], "x").width < 730
 
 
 def test_the_sheet_holds_every_pixel_once():
@@ -248,6 +314,39 @@ def test_films_refuse_bad_input(tmp_path):
         plots.animate(FILM, "x", scale=0)
 
 
+def test_a_colour_animation_is_enlarged_by_the_page(tmp_path):
+    """In the file a pixel is one pixel, whatever the scale; a GIF, which is in no notebook, holds it enlarged."""
+    two, three = (plots.animate(NOISE[:2, :2], "x", **scale) for scale in ({}, {"scale": 3}))
+    assert two.data == three.data
+    assert iio.imread(two.data, extension=".png", index=0).shape[:2] == (66, 2 * 66)
+    assert (two.width, three.width) == (2 * 2 * 66, 3 * 2 * 66)
+    plots.save_gif(tmp_path / "film.gif", NOISE[:2, :2])
+    assert Picture.open(tmp_path / "film.gif").size == (2 * 2 * 66, 2 * 66)
+
+
+def test_the_largest_colour_animation_is_light_enough_for_a_notebook(tmp_path):
+    assert len(plots.animate(NOISE[:12, :4], "x").data) < 0.6e6
+    plots.save_gif(tmp_path / "film.gif", NOISE[:12, :4])
+
+
+@pytest.mark.parametrize(
+    ("frames", "message", "fewer"),
+    [
+        (NOISE[:13, :1], "at most 12 frames in colour, as .* notebook too large; received 13", lambda frames: frames[::2]),
+        (NOISE[:, :1], "at most 12 frames in colour, as .* notebook too large; received 14", lambda frames: frames[1::2]),
+        (NOISE[:2], "at most 4 images in colour, as .* notebook too large; received 5", lambda frames: frames[:, :4]),
+    ],
+)
+def test_larger_colour_animations_are_refused(frames, message, fewer, tmp_path):
+    for draw in (lambda frames: plots.animate(frames, "x"), lambda frames: plots.save_gif(tmp_path / "film.gif", frames)):
+        with pytest.raises(ValueError, match=f"frames: expected {message}") as refused:
+            draw(frames)
+        draw(fewer(frames))
+        draw(frames[..., :1])  # greys may be more
+        advice = str(refused.value).rpartition("for example ")[2]
+        np.testing.assert_array_equal(eval(advice, {"frames": frames}), fewer(frames))
+
+
 def test_a_full_disk_harms_no_older_gif(tmp_path):
     code = """
 import resource
@@ -311,3 +410,34 @@ def test_progress_in_a_notebook_updates_one_display(monkeypatch, capsys):
         "letters: 2 in 3 s so far",
     ]
     assert capsys.readouterr().out == ""
+
+
+def time_left(monkeypatch, seconds):
+    """{items done: seconds left, as the display tells}; `seconds`: how long each item takes."""
+    now, told = [0.0], []
+    handle = types.SimpleNamespace(update=lambda data, raw: told.append(data["text/plain"]))
+    monkeypatch.setattr(plots, "get_ipython", lambda: types.SimpleNamespace(kernel=True))
+    monkeypatch.setattr(plots, "display", lambda data, raw, display_id: handle)
+    monkeypatch.setattr(plots.time, "monotonic", lambda: now[0])
+    for took in plots.progress(seconds, len(seconds), "steps"):
+        now[0] += took
+    assert told.pop() == f"steps: {len(seconds)} in {sum(seconds):.0f} s"
+    return {int(done): int(left) for done, left in re.findall(r"(\d+)/\d+, (\d+) s left", "\n".join(told))}
+
+
+def test_the_first_item_in_which_all_is_compiled_is_left_out_of_the_time_left(monkeypatch):
+    left = time_left(monkeypatch, [30.0] + 5 * [1.0])
+    assert left == {1: 5 * 30, 2: 4, 3: 3, 4: 2, 5: 1, 6: 0}  # after the first one there is nothing else to go by
+
+
+def test_the_time_left_follows_a_machine_that_becomes_half_as_fast(monkeypatch):
+    left = time_left(monkeypatch, 200 * [1.0] + 100 * [2.0])
+    assert left[200] == 100
+    assert 0.7 < left[205] / (95 * 2.0) < 0.8  # after ten seconds
+    assert 0.9 < left[215] / (85 * 2.0) < 1.0  # after thirty
+
+
+def test_pauses_for_validation_hardly_move_the_time_left(monkeypatch):
+    left = time_left(monkeypatch, 10 * (200 * [0.1] + [1.0]))
+    off = [told * 2010 / (10 * 21.0) / (2010 - done) for done, told in left.items() if 300 < done < 1800]
+    assert 0.9 < min(off) < max(off) < 1.15

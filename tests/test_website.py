@@ -11,6 +11,7 @@ from browser import listen
 import website
 from citations import Place, citations, cited, texts
 from lessons import NOTEBOOKS, ROOT, chosen_lessons, to_notebook
+from pages import pictures
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_nothing_is_fetched_and_every_picture_has_alt_text(site):
 def test_a_lesson_shows_its_pictures_with_their_alt_texts(site):
     for lesson in chosen_lessons(""):
         notebook = nbformat.read(NOTEBOOKS / f"{lesson}.ipynb", as_version=4)
-        expected = [picture.metadata["image/png"]["alt"] for cell in notebook.cells for picture in website.pictures(cell)]
+        expected = [picture.about["alt"] for cell in notebook.cells for picture in pictures(cell)]
         page = Tags(site / "notebooks" / f"{lesson}.html").found
         assert [attributes["alt"] for tag, attributes in page if tag == "img"] == expected
 

@@ -1,8 +1,10 @@
 """`make lessons` runs the course in a copy and shows it as pages; `make render` also refreshes the committed notebooks.
 
 A lesson's source is notebooks/NN_name.py. It is run by nbmake, each lesson in a process of its own, so that its time and
-peak memory can be measured and one that crashes takes no other with it. The environment chooses what is run and how:
-LESSONS=01,02 (default: all), LESSONS_PROFILE=smoke|cpu|gpu (default: what fits the machine).
+peak memory can be measured and one that crashes takes no other with it. The machine is measured first, to say how long all
+will take on it; the page shows all lessons from the start, as they were committed, and each as it ran here once it has. The
+environment chooses what is run and how: LESSONS=01,02 (default: all), LESSONS_PROFILE=smoke|slow|cpu|gpu (default: what fits
+the machine).
 """
 
 import hashlib
@@ -14,46 +16,135 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import jupytext
 import nbformat
 
-from pages import title_of, write_pages
+from pages import title_of, write, write_index, write_page
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 BUILD = ROOT / "build" / "lessons"
-MEASURED = NOTEBOOKS / "measured.json"  # {lesson: {profile: {"minutes": ..., "memory_gb": ...}}}
+# {lesson: {profile: {"minutes": ..., "memory_gb": ..., "gflops": the machine's speed at that time}}}
+MEASURED = NOTEBOOKS / "measured.json"
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 MARKED = re.compile(r"(<!-- measured -->).*?(<!-- /measured -->)", re.S)
+ASK = "import json; from lessons_lib import profile; print(json.dumps([profile.name(), profile.speed(), profile.REFERENCE]))"
 
 
 def main(command):
     """Run the chosen lessons; the exit status."""
-    lessons = chosen_lessons(os.environ.get("LESSONS", ""))
-    profiles = ["smoke", "cpu"] if command == "render" else [chosen_profile()]  # what fails, fails early
+    lessons, here = chosen_lessons(os.environ.get("LESSONS", "")), machine()
     known = json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
+    plan = {lesson: profiles_to_render(lesson) if command == "render" else [here.profile] for lesson in lessons}
+    expected = {(lesson, profile): estimate(known, lesson, profile, here) for lesson in lessons for profile in plan[lesson]}
+    print(preview(command, here, list(expected.values())), flush=True)
+    BUILD.mkdir(parents=True, exist_ok=True)
+    cards = {lesson: write_page(BUILD, lesson, committed(lesson), "not run here yet") for lesson in lessons}
+    page = write_index(BUILD, cards.values(), plan[lessons[0]][-1])
+    print(f"Each lesson is shown as soon as it has run: {page}", flush=True)
+
     results = {}
     for number, lesson in enumerate(lessons, 1):
-        for profile in profiles:
-            expected = known.get(lesson, {}).get(profile)
-            about = f", about {expected['minutes']:.1f} minutes" if expected else ""
-            print(f"[{number}/{len(lessons)}] {lesson}, profile {profile}{about}", flush=True)
+        for profile in plan[lesson]:
+            minutes = expected[lesson, profile]
+            words = "" if minutes is None else f", {about(minutes)} on this machine"
+            print(f"[{number}/{len(lessons)}] {lesson}, profile {profile}{words}", flush=True)
+            if command == "render":
+                here = machine()  # again: what a shared machine gives changes within minutes
             results[lesson] = result = run(lesson, profile)
             if command == "render" and result["fallback"]:
                 result["error"] = "rendered with glyphs: committed outputs show MNIST (set TFDS_DATA_DIR)"
             if result["error"]:
                 print(f"    FAILED {result['error']}", flush=True)
                 break
-            known.setdefault(lesson, {})[profile] = {"minutes": result["minutes"], "memory_gb": result["memory_gb"]}
+            known.setdefault(lesson, {})[profile] = measured_of(result, here)
         if command == "render" and not result["error"]:
             tell(lesson, known[lesson])
             write(MEASURED, json.dumps(known, indent=2, sort_keys=True) + "\n")
-    page = write_pages(BUILD, results, profile)
+        cards[lesson] = write_page(BUILD, lesson, nbformat.read(BUILD / f"{lesson}.ipynb", as_version=4), state_of(result))
+        write_index(BUILD, cards.values(), profile)
     print(table(results))
     print(f"Look at it: {page}")
     return 1 if any(result["error"] for result in results.values()) else 0
+
+
+class Machine(NamedTuple):
+    """The profile for this machine, its speed and that of the README's minutes in GFLOP/s, and a line on why, or nothing."""
+
+    profile: str
+    gflops: float
+    reference: float
+    why: str = ""
+
+
+def machine():
+    """This machine, measured by the library in a process of its own, as that has to start TensorFlow."""
+    answer = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True)
+    if answer.returncode:
+        sys.exit(answer.stderr.strip().rpartition("\n")[2] or f"TensorFlow cannot be imported: exit {answer.returncode}")
+    why, _, last = answer.stdout.strip().rpartition("\n")
+    return Machine(*json.loads(last), why)
+
+
+def estimate(known, lesson, profile, here):
+    """Minutes that a lesson takes on the machine `here`, or None if nobody has timed it; `known` as in measured.json.
+
+    The start of a lesson (imports, tracing) takes what the shortest smoke run took; the rest goes with the machine's speed.
+    """
+    timed = known.get(lesson, {})
+    then = timed.get(profile) or (timed.get("cpu") if profile == "slow" else None)  # most lessons have one size for both
+    if then is None:
+        return None
+    start = min([then["minutes"], *(one["smoke"]["minutes"] for one in known.values() if "smoke" in one)])
+    return start + (then["minutes"] - start) * then.get("gflops", here.reference) / here.gflops
+
+
+def about(minutes):
+    """Minutes in words, rounded as an estimate is."""
+    if minutes < 1.5:
+        return "about a minute"
+    return f"about {minutes:.0f} minutes" if minutes < 90 else f"about {round(minutes / 60, 1):g} hours"
+
+
+def preview(command, here, expected):
+    """What is said before anything runs: how fast this machine is, how long all of it takes here, and how to take less.
+
+    expected: minutes of each run, None where nobody knows.
+    """
+    timed = [minutes for minutes in expected if minutes is not None]
+    new = len(expected) - len(timed)
+    words = f"All of it takes {about(sum(timed))} here" if timed else "Nobody has timed this yet"
+    words += f", without the {new} of {len(expected)} that nobody has timed yet" * bool(timed and new)
+    less = ["LESSONS=01,02 (some lessons)"] * (len(expected) > 1)
+    less += ["LESSONS_PROFILE=smoke (small sizes)"] * (here.profile != "smoke")
+    if command == "run" and less:
+        words += f". To take less: make lessons {' or '.join(less)}"
+    speeds = f"This machine trains convolutions at {here.gflops:.0f} GFLOP/s; the README's minutes are of {here.reference:.0f}."
+    return f"{here.why if here.why and command == 'run' else speeds}\n{words}."
+
+
+def measured_of(result, here):
+    """What measured.json keeps of a run."""
+    return {"minutes": result["minutes"], "memory_gb": result["memory_gb"], "gflops": round(here.gflops, 1)}
+
+
+def state_of(result):
+    """What a lesson's card says of a run."""
+    return f"failed {result['error']}" if result["error"] else f"{result['minutes']:.1f} minutes"
+
+
+def profiles_to_render(lesson):
+    """What a rendering runs, the smallest first, as what fails should fail early; `slow` only where it is a size of its own."""
+    return ["smoke", "slow", "cpu"] if "slow=" in (NOTEBOOKS / f"{lesson}.py").read_text() else ["smoke", "cpu"]
+
+
+def committed(lesson):
+    """The lesson as the course brings it: rendered, or, if it never was, its source."""
+    path = NOTEBOOKS / f"{lesson}.ipynb"
+    return nbformat.read(path, as_version=4) if path.exists() else to_notebook(lesson)
 
 
 def chosen_lessons(wanted):
@@ -64,15 +155,6 @@ def chosen_lessons(wanted):
     if not lessons or any(not any(lesson.startswith(start) for lesson in every) for start in starts):
         sys.exit(f"LESSONS: expected some of {', '.join(every)}; received {wanted!r}")
     return lessons
-
-
-def chosen_profile():
-    """Asked of the library, in a process of its own, as it may have to start TensorFlow."""
-    ask = "from lessons_lib import profile; print(profile.name())"
-    answer = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True)
-    if answer.returncode:
-        sys.exit(answer.stderr.strip().rpartition("\n")[2] or f"TensorFlow cannot be imported: exit {answer.returncode}")
-    return answer.stdout.strip()
 
 
 def verbs_of(notebook):
@@ -93,7 +175,6 @@ def to_notebook(lesson):
 
 def run(lesson, profile):
     """Execute one lesson in the build folder: its minutes, peak memory and, if it failed, cell and error."""
-    BUILD.mkdir(parents=True, exist_ok=True)
     copy, log = BUILD / f"{lesson}.ipynb", BUILD / f"{lesson}.log"
     nbformat.write(to_notebook(lesson), copy)
     environment = os.environ | {"LESSONS_PROFILE": profile}
@@ -142,16 +223,6 @@ def tell(lesson, measured):
     if not old.search(text):
         sys.exit(f"README.md: expected a row of the lesson table that links to notebooks/{lesson}.ipynb; found none")
     write(readme, old.sub(lambda _: row_of(lesson, measured), text))
-
-
-def write(path, text):
-    """Replace a file's text; a full disk harms nothing that was there."""
-    unfinished = path.with_name(path.name + ".unfinished")
-    try:
-        unfinished.write_text(text)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def words_of(measured):

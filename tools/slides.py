@@ -12,7 +12,7 @@ import shutil
 from nbconvert.filters import Highlight2HTML, markdown2html
 from pygments.formatters import HtmlFormatter
 
-from pages import formulas, title_of
+from pages import formulas, pictures, title_of
 
 REVEAL = importlib.resources.files("sphinx_revealjs") / "_static" / "revealjs"
 NEEDED = ["dist/reset.css", "dist/reveal.css", "dist/reveal.js", "dist/theme/white.css", "dist/theme/fonts", "plugin/notes"]
@@ -84,10 +84,8 @@ def under_slides(cell):
     if "slide" in cell.metadata.get("tags", []):
         printed = "".join(output.text for output in cell.outputs if output.output_type == "stream")
         yield Highlight2HTML(pygments_lexer="ipython3")(cell.source) + (f"<pre>{html.escape(printed)}</pre>" if printed else "")
-    for output in cell.outputs:
-        if "image/png" in output.get("data", {}):
-            alt = html.escape(output.metadata.get("image/png", {}).get("alt", ""), quote=True)
-            yield f'<img src="data:image/png;base64,{output.data["image/png"].strip()}" alt="{alt}">'
+    for kind, data, about in pictures(cell):
+        yield f'<img src="data:{kind};base64,{data}" alt="{html.escape(about.get("alt", ""), quote=True)}">'
 
 
 def section(slides):
