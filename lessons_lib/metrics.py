@@ -1,16 +1,10 @@
-"""Distances between sets of digits, in the features of a small classifier, with error bars."""
+"""Distances between sets of features, with error bars. What makes features of pictures is a judge's business (`judges`)."""
 
-import functools
 from typing import NamedTuple
 
 import numpy as np
-from keras import Input, Model, layers
 
-from lessons_lib import weights
 from lessons_lib.schedule import whole
-
-FEATURES = 64  # numbers that the classifier makes of an image
-CLASSIFIER = weights.FOLDER / "classifier.weights.h5"
 
 
 class Estimate(NamedTuple):
@@ -29,27 +23,6 @@ class Statistics(NamedTuple):
     mean: np.ndarray
     covariance: np.ndarray
     count: int
-
-
-def classifier():
-    """A digit classifier: (B, 28, 28, 1) in [-1, 1] to (B, 10) logits; its layer "features" is what the distances look at."""
-    x = image = Input((28, 28, 1))
-    for filters in (32, 64, 96):
-        for _ in range(2):
-            x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
-            x = layers.BatchNormalization()(x)
-            x = layers.Activation("relu")(x)
-        x = layers.MaxPooling2D(2)(x) if filters < 96 else layers.GlobalAveragePooling2D()(x)
-    x = layers.Dense(FEATURES, activation="relu", name="features")(x)
-    return Model(image, layers.Dense(10)(x), name="classifier")
-
-
-def features(images):
-    """What the packaged classifier sees in digits: (N, 28, 28, 1) floats in [-1, 1] to (N, 64) float32.
-
-    Raises TypeError for integers, ValueError for other shapes and for NaN.
-    """
-    return _answers(images, 0)
 
 
 def statistics(x):
@@ -138,48 +111,6 @@ def nearest(x, y):
     flat = [np.asarray(values, np.float32).reshape(len(values), -1) for values in (x, y)]
     index = np.concatenate([d.argmin(axis=1) for d in _squared_distances(*flat)])
     return index, np.linalg.norm(flat[0].astype(np.float64) - flat[1][index], axis=1)
-
-
-def labels(images):
-    """Which digit the packaged classifier takes each image for, (N,) integers; images as for `features`."""
-    return _answers(images, 1).argmax(axis=1)
-
-
-def reference():
-    """MNIST's 10,000 test digits, as the classifier sees them: their `Statistics`, and the features of the first 2,000.
-
-    Packaged numbers, (64,) and (64, 64), and (2000, 64): they need no MNIST. Raises WeightsError if the file is damaged.
-    """
-    path, card = weights.FOLDER / "mnist_features.npz", weights.read(CLASSIFIER)
-    received = weights.sha256(path)
-    if received != card["features_sha256"]:
-        raise weights.WeightsError(
-            f"{path.name}: expected SHA-256 {card['features_sha256']}, as the classifier's card says; received {received}. "
-            "Restore the file from the repository, or train the classifier again."
-        )
-    with np.load(path) as saved:
-        return Statistics(saved["mean"], saved["covariance"], int(saved["count"])), saved["features"]
-
-
-def _answers(images, output):
-    """The classifier's features or logits."""
-    images = np.asarray(images)
-    if images.dtype.kind != "f":
-        raise TypeError(f"images: expected floats in [-1, 1]; received {images.dtype}")
-    images = images.astype(np.float32)
-    if images.shape[1:] != (28, 28, 1) or not len(images):
-        raise ValueError(f"images: expected shape (N, 28, 28, 1); received {images.shape}")
-    if not np.isfinite(images).all():
-        raise ValueError(f"images: expected finite values; received {np.sum(~np.isfinite(images))} NaN or infinite ones")
-    network = _classifier()
-    return np.concatenate([network.predict_on_batch(images[i : i + 500])[output] for i in range(0, len(images), 500)])
-
-
-@functools.cache
-def _classifier():
-    model = classifier()
-    weights.load_into(model, CLASSIFIER)
-    return Model(model.input, [model.get_layer("features").output, model.output])
 
 
 def _frechet(one, other):

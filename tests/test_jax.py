@@ -17,7 +17,7 @@ FILES += [
     "test_sampling.py::test_ddpm_is_algorithm_2",
     "test_sampling.py::test_the_states_are_those_of_the_walk",
     "test_sampling.py::test_inverting_never_asks_about_the_data_and_in_batches",
-    "test_metrics.py::test_more_noise_is_farther_away",
+    "test_judges.py::test_more_noise_is_farther_away",
 ]
 RUN = """
 import sys, pytest

@@ -1,0 +1,141 @@
+import shutil
+import warnings
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lessons_lib import glyphs, judges, metrics, weights
+
+
+@pytest.fixture(scope="module")
+def printed():
+    """400 glyphs and what they are."""
+    rng = np.random.default_rng(6)
+    labels = rng.integers(10, size=400)
+    return np.stack([glyphs.draw(label, rng) for label in labels]).astype(np.float32) / 127.5 - 1, labels
+
+
+def accuracy(images, labels):
+    network = judges.classifier()
+    weights.load_into(network, weights.FOLDER / "classifier.weights.h5")
+    answers = [network.predict_on_batch(images[i : i + 500]).argmax(axis=1) for i in range(0, len(images), 500)]
+    return np.mean(np.concatenate(answers) == labels)
+
+
+def test_the_classifier_is_small():
+    network = judges.classifier()
+    assert (network.input_shape, network.output_shape) == ((None, 28, 28, 1), (None, 10))
+    assert network.get_layer("features").output.shape == (None, 64)
+    assert (weights.FOLDER / "classifier.weights.h5").stat().st_size <= 1_000_000
+
+
+def test_the_classifier_reads_printed_digits(printed):
+    """Which it was not trained on; chance is 0.1."""
+    assert accuracy(*printed) > 0.95
+    assert accuracy(*printed) == np.mean(judges.labels(printed[0]) == printed[1])
+
+
+def test_the_classifier_reads_handwriting():
+    """At least 99 % of 2,000 digits of MNIST's test set, where it is."""
+    data = pytest.importorskip("lessons_lib.data", exc_type=ModuleNotFoundError)  # not for the run on JAX
+    if not Path(data._builder("mnist").data_dir).exists():
+        pytest.skip("MNIST is not prepared on this machine")
+    images, labels = next(iter(data.load("mnist", "test", 2000)))
+    assert accuracy(images.numpy(), labels.numpy()) >= 0.99
+
+
+def test_features_of_an_image_depend_on_it_alone(printed):
+    images, _ = printed
+    seen = judges.features(images)
+    assert (seen.shape, seen.dtype) == ((400, judges.FEATURES), np.float32)
+    assert seen.min() >= 0
+    assert seen.std() > 0.1
+    np.testing.assert_array_equal(judges.features(images), seen)
+    for size in (1, 7, 130):
+        parts = [judges.features(images[i : i + size]) for i in range(0, 130, size)]
+        np.testing.assert_allclose(np.concatenate(parts)[:130], seen[:130], atol=1e-4)
+    np.testing.assert_allclose(judges.features(np.tile(images[:2], (300, 1, 1, 1)))[-2:], seen[:2], atol=1e-4)  # 600
+
+
+def test_more_noise_is_farther_away(printed):
+    images, _ = printed
+    rng = np.random.default_rng(7)
+    of_half = judges.features(images[:200])
+    noise = rng.normal(size=(200, 28, 28, 1))
+    worse = [judges.features(images[200:] + s * noise) for s in (0, 0.25, 0.5, 1)]
+    distances = [metrics.frechet_distance(of_half, seen, resamples=20) for seen in worse]
+    for one, other in pairwise(distances):
+        assert other.value - one.value > 2 * np.hypot(one.error, other.error)
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (np.zeros((5, 28, 28)), ValueError, r"images: expected shape \(N, 28, 28, 1\); received \(5, 28, 28\)"),
+        (np.zeros((5, 32, 32, 1)), ValueError, r"images: expected shape \(N, 28, 28, 1\); received \(5, 32, 32, 1\)"),
+        (np.zeros((0, 28, 28, 1)), ValueError, r"images: expected shape \(N, 28, 28, 1\); received \(0, 28, 28, 1\)"),
+        (np.full((5, 28, 28, 1), np.nan), ValueError, "images: expected finite values; received 3920 NaN or infinite ones"),
+        (np.zeros((5, 28, 28, 1), np.uint8), TypeError, r"images: expected floats in \[-1, 1\]; received uint8"),
+    ],
+)
+def test_bad_images_are_named(images, error, message):
+    with pytest.raises(error, match=message):
+        judges.features(images)
+
+
+def test_images_in_another_range_are_doubted(printed):
+    """In [0, 1] the judge reads on, and is wrong: its answers are no longer those of the same digits."""
+    images, _ = printed
+    unit = (images + 1) / 2
+    with pytest.warns(
+        UserWarning, match=r"images: expected values in \[-1, 1\].*; received 0 to 1, with nothing negative .*to_unit"
+    ):
+        wrong = judges.features(unit)
+    assert metrics.frechet_distance(wrong, judges.features(images), resamples=0).value > 100
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        judges.features(images)
+
+
+def test_the_reference_is_mnists_test_digits():
+    known, seen = judges.reference()
+    assert (known.count, known.mean.shape, known.covariance.shape, seen.shape) == (10_000, (64,), (64, 64), (2000, 64))
+    # A fifth of the digits lie as near to all of them as 2,000 of 10,000 do.
+    assert metrics.frechet_distance(seen, known, resamples=2).value < 1
+
+
+def test_the_reference_needs_its_card(monkeypatch, tmp_path):
+    for path in weights.FOLDER.glob("*.*"):
+        if path.is_file():
+            shutil.copy(path, tmp_path)
+    with (tmp_path / "mnist_features.npz").open("r+b") as file:
+        file.write(b"damaged")
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    with pytest.raises(weights.WeightsError, match=r"mnist_features.npz: expected SHA-256 .* as the classifier's card says"):
+        judges.reference()
+
+
+def test_the_card_of_the_classifier_says_where_it_is_from():
+    card = weights.read(judges.CLASSIFIER)
+    assert card["test_accuracy"] >= 0.993
+    assert {"data", "code", "versions", "settings", "precision", "seed", "minutes", "loss", "floor"} <= card.keys()
+
+
+def test_the_command_trains_a_classifier(tmp_path, monkeypatch, printed):
+    """In small, on printed digits."""
+    tool = pytest.importorskip("weights", exc_type=ModuleNotFoundError)  # needs TensorFlow
+    import tensorflow as tf
+
+    def load(name, split, batch_size, *, seed=None):
+        digits = tf.data.Dataset.from_tensor_slices(printed)
+        return (digits if seed is None else digits.shuffle(400, seed).repeat()).batch(batch_size)
+
+    monkeypatch.setattr(tool.data, "load", load)
+    card = tool.classifier(tmp_path, epochs=4)
+    assert weights.read(tmp_path / "classifier.weights.h5").items() >= card.items()
+    assert 0 < card["loss"] < np.log(10)
+    with np.load(tmp_path / "mnist_features.npz") as saved:
+        assert saved["features"].shape == (400, 64)
+        assert saved["count"] == 400
