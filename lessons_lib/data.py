@@ -4,6 +4,8 @@ import contextlib
 import functools
 import io
 import threading
+import warnings
+from numbers import Real
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,8 +20,10 @@ from lessons_lib import (
     diffusion,
     glyphs,  # noqa: F401  (importing it registers the name with TFDS)
 )
+from lessons_lib.schedule import FAINT, same_shape
 
 IN_MEMORY = 2**30  # bytes of decoded pixels up to which a data set is kept in memory
+MEAN_SHOWS = FAINT * 28  # a terminal signal times a picture's side above this shows: what FAINT allows at 28 x 28
 
 
 class DataError(RuntimeError):
@@ -142,34 +146,106 @@ def the_noise(x_0, noise, alpha_bar):
     return noise
 
 
-def noisify(images, schedule, target=the_noise, *, seed=0):
+def the_image(x_0, noise, alpha_bar):
+    """The clean image as the target, with the weight that makes its error the velocity's (Salimans and Ho 2022, section 4).
+
+    The weight is SNR + 1 = 1 / (1 - alpha_bar), which grows to thousands where there is hardly any noise, and is limited to 10,
+    its value at alpha_bar = 0.9. Gives x_0 and (B, 1, ...), one axis fewer than x_0, as Keras' loss averages over the last one.
+    """
+    return x_0, tf.minimum(1 / (1 - alpha_bar), 10.0)[..., 0]
+
+
+def noisify(images, schedule, target=the_noise, *, seed=0, null=None, drop=0.1):
     """Batches of images to endless pairs for `fit`, ((x_t, t), target): the forward process at random times (DDPM, algorithm 1).
 
     images: a `tf.data.Dataset` of batches x_0, (B, ...) float32, or of tuples that begin with them; it is repeated.
-    target: a function of (x_0, noise, alpha_bar). seed: an integer.
-    t is (B,) int32, each time in 1..T as likely as the others; the noise is Gaussian, of x_0's shape, new in every step.
-    Both depend on (seed, step) alone, and so not on how many threads prepare them. Raises TypeError for other arguments.
+    target: a function of (x_0, noise, alpha_bar), which gives the target, or the target and a weight, (B, 1, ...) of one axis
+        fewer than x_0; then the pairs are triples, ((x_t, t), target, weight). seed: an integer.
+    null: None leaves out whatever else is in a batch. A tuple makes conditions of it, ((x_t, t, *conditions), target), and says
+        what stands for no condition: one entry for each, of the shape of one condition, or None if it is never dropped.
+    drop: the probability in [0, 1] that an image's conditions are replaced by null (Ho and Salimans 2022, algorithm 1): a number
+        drops all of them together, a tuple each of them independently.
+
+    t is (B,) int32, uniform in 1..T; the noise is Gaussian, of x_0's shape, new in every step. Both, and which conditions are
+    dropped, depend on (seed, step) alone, and so not on how many threads prepare them. Warns if the mean colour of the images
+    shows through the noise of x_T. Raises TypeError or ValueError for other arguments.
     """
     if not isinstance(images, tf.data.Dataset):
         raise TypeError(f"images: expected a tf.data.Dataset of batches; received {type(images).__name__}")
-    spec = images.element_spec[0] if isinstance(images.element_spec, tuple) else images.element_spec
+    spec, *others = images.element_spec if isinstance(images.element_spec, tuple) else (images.element_spec,)
     if getattr(spec, "dtype", None) != tf.float32:
         raise TypeError(f"images: expected batches of float32, or tuples that begin with them; received {images.element_spec}")
     if not isinstance(seed, int | np.integer):
         raise TypeError(f"seed: expected an integer; received {seed!r}")
+    nulls = [] if null is None else _nulls(null, others)
+    drops = drop if isinstance(drop, tuple) else (drop,)
+    if len(drops) not in {1, len(nulls)} or not all(isinstance(share, Real) and 0 <= share <= 1 for share in drops):
+        raise ValueError(f"drop: expected a probability in [0, 1], or a tuple of {len(nulls)}; received {drop!r}")
+    _warn_if_the_mean_shows(schedule, spec.shape)
 
     @tf.autograph.experimental.do_not_convert
     def mix(step, batch):
-        x_0 = batch[0] if isinstance(batch, tuple) else batch
-        keys = tf.random.split(tf.stack([tf.cast(seed, tf.int64), step]), 2)
+        x_0, *conditions = batch if isinstance(batch, tuple) else (batch,)
+        key = tf.stack([tf.cast(seed, tf.int64), step])
+        keys = tf.random.split(key, 2)
         t = tf.random.stateless_uniform(tf.shape(x_0)[:1], keys[0], 1, schedule.T + 1, tf.int32)
         noise = tf.random.stateless_normal(tf.shape(x_0), keys[1])
         t, noise = tf.ensure_shape(t, x_0.shape[:1]), tf.ensure_shape(noise, x_0.shape)
         alpha_bar = schedule.at(t, like=x_0)
-        return (diffusion.add_noise(x_0, noise, alpha_bar), t), target(x_0, noise, alpha_bar)
+        wanted = target(x_0, noise, alpha_bar)
+        draws = [tf.random.stateless_uniform(tf.shape(t), tf.random.fold_in(key, i)) for i in range(len(drops))]
+        dropped = [draw < share for draw, share in zip(draws, drops, strict=True)] * (len(nulls) if len(drops) == 1 else 1)
+        conditions = map(_where, dropped, nulls, conditions[: len(nulls)])
+        inputs = (diffusion.add_noise(x_0, noise, alpha_bar), t, *conditions)
+        return (inputs, *_with_weight(*wanted, x_0)) if isinstance(wanted, tuple) else (inputs, wanted)
 
     pairs = images.repeat().enumerate().map(mix, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return pairs.prefetch(2)
+
+
+def _nulls(null, specs):
+    """What stands for each condition where it is dropped, as tensors of its type, or None."""
+    if not isinstance(null, tuple) or len(null) != len(specs):
+        raise ValueError(f"null: expected a tuple, an entry for each of the {len(specs)} conditions; received {null!r}")
+    tensors = []
+    for i, (value, spec) in enumerate(zip(null, specs, strict=True)):
+        try:
+            tensor = None if value is None else tf.ensure_shape(tf.convert_to_tensor(value, spec.dtype), spec.shape[1:])
+        except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
+            expected = f"{spec.dtype.name} of shape {tuple(spec.shape[1:])}, as one of the conditions is"
+            raise ValueError(f"null[{i}]: expected {expected}; received {value!r}") from error
+        tensors.append(tensor)
+    return tensors
+
+
+def _where(dropped, null, condition):
+    """The null condition where it is dropped, (B,), the condition elsewhere."""
+    if null is None:
+        return condition
+    return tf.where(tf.reshape(dropped, [-1] + [1] * (condition.shape.rank - 1)), null, condition)
+
+
+def _with_weight(target, weight, x_0):
+    """Target and weight, if the weight is one for each image and nothing else."""
+    expected = (x_0.shape[0],) + (1,) * (x_0.shape.rank - 2)
+    if not same_shape(weight.shape, expected):  # Keras would run (B,) along the last axis of the loss
+        raise ValueError(f"target: expected a weight of shape {expected}, as x_0 is {x_0.shape}; received {weight.shape}")
+    return target, weight
+
+
+def _warn_if_the_mean_shows(schedule, shape):
+    """The mean of many pixels is seen through noise that hides each of them: the more pixels, the less signal may be left."""
+    if shape.rank != 4 or None in shape[1:3]:
+        return
+    height, width = shape[1:3]
+    shows = schedule.terminal_signal * (height * width) ** 0.5
+    if shows > MEAN_SHOWS:
+        warnings.warn(
+            f"schedule: x_T keeps {schedule.terminal_signal:.1%} of the signal, and the mean colour of {height} x {width} pixels "
+            f"shows through its noise (signal times side: {shows:.2g}, at most {MEAN_SHOWS:.2g} is hidden). Sampling starts from "
+            "noise without it, so drawn pictures will be too grey: take a schedule that ends with less signal",
+            stacklevel=3,
+        )
 
 
 def _builder(name, data_dir=None):

@@ -48,6 +48,10 @@ class Oracle:
         """log q(x_t), the density of the noised data, (B,)."""
         return ops.logsumexp(self._parts(x_t, t)[-1], axis=1)
 
+    def posterior(self, x_t, t):
+        """How likely x_t came from each part, (B, K), each row summing to 1: the exact classifier (Bayes' rule)."""
+        return _shares(self._parts(x_t, t)[-1])
+
     def _parts(self, x_t, t):
         """alpha_bar (B, 1, 1); along the axes of each part (B, K, D): distance, variances before and after; log_joint (B, K)."""
         x_t = ops.convert_to_tensor(x_t)
@@ -74,8 +78,7 @@ class Oracle:
 
     def _average(self, log_joint, values):
         """The mean of the parts' values (B, K, D), each as likely as x_t makes it, in the shape of x_t."""
-        likely = ops.exp(log_joint - ops.logsumexp(log_joint, axis=1, keepdims=True))[..., None]  # softmax warns if K is 1
-        return ops.reshape(ops.sum(likely * values, axis=1), (-1, *self.shape))
+        return ops.reshape(ops.sum(_shares(log_joint)[..., None] * values, axis=1), (-1, *self.shape))
 
 
 def points(schedule, x, weights=None):
@@ -116,6 +119,11 @@ def mixture(schedule, means, covariances, weights):
     turned = any(part is not None for part in axes)
     axes = np.stack([np.eye(variances[0].size) if part is None else part for part in axes]) if turned else None
     return Oracle(schedule, tuple(shape), weights, means.reshape(count, -1), np.stack(variances), axes)
+
+
+def _shares(log_joint):
+    """The probability of each part given x_t, (B, K)."""
+    return ops.exp(log_joint - ops.logsumexp(log_joint, axis=1, keepdims=True))  # softmax warns if K is 1
 
 
 def _decompose(covariance, shape):

@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -12,10 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lessons_lib import diffusion, schedule, unet, weights
+from lessons_lib import diffusion, guidance, schedule, weights
 
 SCHEDULES = {"linear": schedule.linear, "cosine": schedule.cosine}
-TARGETS = ("noise", "velocity")
 
 
 class CheckpointError(ValueError):
@@ -131,13 +131,20 @@ class EMA(keras.callbacks.Callback):
 
 
 def from_noise(model):
-    """A network that was trained to predict the noise, as `predict_noise(x_t, t)`, the callable that samplers take."""
-    return lambda x_t, t: model.predict_on_batch([x_t, t]).astype(keras.ops.dtype(x_t))
+    """A network that was trained to predict the noise, as `predict_noise(x_t, t)`, the callable that samplers take.
+
+    model: a network that is called with [x_t, t], or its answer under conditions, `answer(x_t, t)`, as `guidance.given` makes it.
+    """
+
+    def predict_noise(x_t, t):
+        answer = model.predict_on_batch([x_t, t]) if hasattr(model, "predict_on_batch") else model(x_t, t)
+        return keras.ops.convert_to_numpy(answer).astype(keras.ops.dtype(x_t))
+
+    return predict_noise
 
 
 def from_velocity(model, schedule):
     """The same for a network that was trained to predict the velocity (Salimans and Ho 2022, appendix D)."""
-
     velocity = from_noise(model)
 
     def predict_noise(x_t, t):
@@ -146,32 +153,68 @@ def from_velocity(model, schedule):
     return predict_noise
 
 
-def save_weights(model, path, card):
-    """Save a trained `unet.unet` for `load_weights`: NAME.weights.h5, and beside it NAME.json, its card with the SHA-256.
+def from_x_0(model, schedule):
+    """The same for a network that was trained to predict the clean image (Ramesh et al. 2022, section 2.2)."""
+    x_0 = from_noise(model)
 
-    card: a dict for JSON with at least "network", the arguments of `unet.unet`; "target", "noise" or "velocity"; "schedule",
-    "linear" or "cosine"; "T". Whatever else tells where the weights are from is welcome.
+    def predict_noise(x_t, t):
+        return diffusion.to_noise(x_t, x_0(x_t, t), schedule.at(t, like=x_t))
+
+    return predict_noise
+
+
+TARGETS = {"noise": lambda model, schedule: from_noise(model), "velocity": from_velocity, "x_0": from_x_0}
+
+
+def save_weights(model, path, card, *, dtype="float32"):
+    """Save a trained network for `load_weights`: NAME.weights.h5, and beside it NAME.json, its card with the SHA-256.
+
+    card: a dict for JSON with at least "build", the function of lessons_lib that builds the network, as "unet.unet"; "network",
+    its arguments; "target", "noise", "velocity" or "x_0"; "schedule", "linear" or "cosine"; "T". Whatever else tells where the
+    weights are from is welcome. dtype: as for `weights.write`. Raises ValueError for a card from which nothing could be loaded.
     """
-    missing = {"network", "target", "schedule", "T"} - card.keys()
+    missing = {"build", "network", "target", "schedule", "T"} - card.keys()
     if missing:
         raise ValueError(f"card: expected {', '.join(sorted(missing))} in it; received {', '.join(card) or 'nothing'}")
     for key, known in {"target": TARGETS, "schedule": SCHEDULES}.items():
         if card[key] not in known:
             raise ValueError(f"card: expected {' or '.join(known)} as its {key}; received {card[key]!r}")
-    weights.write(model, path, card)
+    builder(card["build"])
+    weights.write(model, path, card, dtype=dtype)
 
 
-def load_weights(path=weights.FOLDER / "digits.weights.h5"):
+def load_weights(name):
     """A trained network as `predict_noise(x_t, t)`, and the schedule it was trained with.
 
-    Without a path: the packaged one, which draws 28x28 digits. Raises WeightsError if the file is damaged or its weights do
-    not fit the network that the card describes.
+    name: a packaged network's, as "digits", or a path that `save_weights` wrote. From a network that takes conditions comes, in
+    place of predict_noise, a function of them that gives it, `conditioned(*conditions, batch_size=None)`, as `guidance.given`
+    takes them. Raises WeightsError if there is no such file, if it is damaged, or if its weights do not fit the network that the
+    card describes.
     """
-    card = weights.read(path)
-    model = unet.unet(**card["network"])
-    weights.load_into(model, path)
+    card = weights.read(name)
+    try:
+        model = builder(card["build"])(**card["network"])
+    except (KeyError, ValueError) as error:
+        raise weights.WeightsError(f"{name}: its card names no network that could be built: {error}") from error
+    weights.load_into(model, name)
     noise = SCHEDULES[card["schedule"]](card["T"])
-    return from_noise(model) if card["target"] == "noise" else from_velocity(model, noise), noise
+    wrap = TARGETS[card["target"]]
+    if len(model.inputs) == 2:
+        return wrap(model, noise), noise
+
+    def conditioned(*conditions, batch_size=None):
+        return wrap(guidance.given(model, *conditions, batch_size=batch_size), noise)
+
+    return conditioned, noise
+
+
+def builder(name):
+    """The function of lessons_lib that a card names, as "unet.unet". Raises ValueError if there is none."""
+    module, _, function = name.partition(".")
+    try:
+        return getattr(importlib.import_module(f"lessons_lib.{module}"), function)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"build: expected a function of lessons_lib, such as 'unet.unet'; received {name!r}") from error
 
 
 def _describe(model, steps, every, average, settings):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -268,6 +269,180 @@ def test_a_finite_set_of_pairs_is_the_same_each_time():
 def test_noisify_names_bad_input(images, seed, message):
     with pytest.raises(TypeError, match=message):
         data.noisify(images, TEN, seed=seed)
+
+
+# ---- conditions, weights, and what a large picture shows
+
+LABELS = np.arange(6)
+WORDS = np.random.default_rng(1).normal(size=(6, 5, 2)).astype(np.float32)  # some other condition: five words of two numbers
+
+
+def conditioned(size=3, **arguments):
+    """Pairs whose images say what their conditions are: PICTURES[i], label i, WORDS[i]."""
+    batches = tf.data.Dataset.from_tensor_slices((PICTURES, LABELS, WORDS)).batch(size)
+    return data.noisify(batches, TEN, **{"null": (-1, np.zeros((5, 2))), "drop": 0.5} | arguments)
+
+
+def kinds(pairs, steps):
+    """Which condition each image got, (images, 2): 0 its own, 1 the null one, 2 another; in order."""
+    found = []
+    for (x_t, t, labels, words), noise in pairs.take(steps):
+        x_0 = diffusion.to_x_0(x_t, noise, TEN.at(t, like=x_t)).numpy()
+        which = np.abs(x_0[:, None] - PICTURES).max(axis=(2, 3, 4)).argmin(axis=1)
+        of_labels = np.where(labels == which, 0, np.where(labels == -1, 1, 2))
+        of_words = [0 if np.array_equal(w, WORDS[i]) else 2 - (not w.numpy().any()) for w, i in zip(words, which, strict=True)]
+        found += list(zip(of_labels, of_words, strict=True))
+    return np.array(found)
+
+
+def test_conditions_come_along_each_with_its_image():
+    (_, _, labels, words), _ = conditioned().element_spec
+    assert (labels.shape, labels.dtype, words.shape, words.dtype) == ((None,), tf.int64, (None, 5, 2), tf.float32)
+    assert not kinds(conditioned(drop=0), 8).any()
+    assert (kinds(conditioned(drop=1), 8) == 1).all()
+    found = kinds(conditioned(), 200)
+    assert not (found == 2).any()
+    assert (found[:, 0] == found[:, 1]).all()  # one draw for both
+
+
+def test_conditions_change_neither_images_nor_noise():
+    """Whatever is dropped: the comparison of a network with and without labels changes one thing."""
+    plain = data.noisify(tf.data.Dataset.from_tensor_slices(PICTURES).batch(3), TEN)
+    for drop in (0, 0.5, (0.1, 0.5)):
+        for ((x_t, t), noise), ((other_x_t, other_t, *_), other_noise) in zip(
+            plain.take(4), conditioned(drop=drop), strict=False
+        ):
+            assert equal((x_t, t, noise), (other_x_t, other_t, other_noise))
+
+
+@pytest.mark.parametrize(("drop", "shares"), [(0.1, (0.1, 0.1)), ((0.1, 0.5), (0.1, 0.5)), ((0.2, 0), (0.2, 0))])
+def test_the_null_condition_has_its_share(drop, shares):
+    """In 10,000 draws, within four standard errors; two shares are drawn independently (Ramesh et al. 2022, section 2.1)."""
+    batches = tf.data.Dataset.from_tensor_slices((np.zeros((100, 1, 1, 1), np.float32), np.ones(100, int), np.ones(100, int)))
+    pairs = data.noisify(batches.batch(100), TEN, null=(0, 0), drop=drop)
+    dropped = 1 - np.array([conditions for (_, _, *conditions), _ in pairs.take(100)]).transpose(1, 0, 2).reshape(2, -1)
+    for found, share in zip(dropped, shares, strict=True):
+        assert abs(found.mean() - share) <= 4 * (share * (1 - share) / 1e4) ** 0.5
+    if drop == 0.1:
+        assert (dropped[0] == dropped[1]).all()
+        per_step, per_image = (dropped[0].reshape(100, 100).mean(axis=axis) for axis in (1, 0))
+        for share in (per_step, per_image):  # no image, and no step, is always without or never
+            assert 0.5 < share.var() / (0.1 * 0.9 / 100) < 1.6
+    if drop == (0.1, 0.5):
+        assert abs((dropped[0] * dropped[1]).mean() - 0.05) < 4 * (0.05 * 0.95 / 1e4) ** 0.5
+
+
+def test_other_conditions_are_dropped_in_each_epoch_and_the_same_by_a_seed():
+    found = kinds(conditioned(), 40).reshape(20, 6, 2)  # 20 epochs
+    assert len(np.unique(found[..., 0], axis=0)) > 10
+    assert (found[..., 0].mean(axis=0) > 0).all()
+    np.testing.assert_array_equal(kinds(conditioned(), 40).reshape(found.shape), found)
+    np.testing.assert_array_equal(kinds(conditioned().skip(8), 32), found.reshape(-1, 2)[24:])
+    assert (kinds(conditioned(seed=1), 40).reshape(found.shape) != found).any()
+
+
+def test_a_condition_that_is_always_there():
+    found = kinds(conditioned(null=(-1, None), drop=1), 8)
+    assert (found == [1, 0]).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"null": -1}, r"null: expected a tuple, an entry for each of the 2 conditions; received -1"),
+        ({"null": (-1,)}, r"null: expected a tuple, an entry for each of the 2 conditions; received \(-1,\)"),
+        ({"null": (-1.5, None)}, r"null\[0\]: expected int64 of shape \(\), as one of the conditions is; received -1.5"),
+        (
+            {"null": (-1, np.zeros((5, 3)))},
+            r"null\[1\]: expected float32 of shape \(5, 2\), as one of the conditions is; received",
+        ),
+        ({"null": (-1, 0.0)}, r"null\[1\]: expected float32 of shape \(5, 2\), as one of the conditions is; received 0.0"),
+        ({"drop": 1.5}, r"drop: expected a probability in \[0, 1\], or a tuple of 2; received 1.5"),
+        ({"drop": (0.1, 0.2, 0.3)}, r"drop: expected a probability in \[0, 1\], or a tuple of 2; received \(0.1, 0.2, 0.3\)"),
+        ({"drop": "0.1"}, r"drop: expected a probability in \[0, 1\], or a tuple of 2; received '0.1'"),
+    ],
+)
+def test_noisify_names_bad_conditions(change, message):
+    with pytest.raises(ValueError, match=message):
+        conditioned(**change)
+
+
+def test_an_error_of_the_image_weighs_what_that_of_the_velocity_does():
+    """SNR + 1 (Salimans and Ho 2022, section 4), up to 10: at alpha_bar 0.9 and below, the two losses are one number."""
+    rng, chain = np.random.default_rng(2), schedule.cosine(100)
+    t = np.arange(1, 101).astype(np.int32)
+    x_0, noise, guess = rng.normal(size=(3, 100, 4, 4, 2)).astype(np.float32)
+    alpha_bar = chain.at(t, like=x_0)
+    x_t = diffusion.add_noise(x_0, noise, alpha_bar)
+    target, weight = (part.numpy() if hasattr(part, "numpy") else part for part in data.the_image(x_0, noise, alpha_bar))
+    assert weight.shape == (100, 1, 1)
+    np.testing.assert_array_equal(target, x_0)
+
+    def velocity(x_0):
+        return diffusion.to_velocity(x_0, diffusion.to_noise(x_t, x_0, alpha_bar), alpha_bar)
+
+    of_velocity = np.mean(np.square(velocity(guess) - velocity(x_0)), axis=(1, 2, 3))
+    weighted = weight[:, 0, 0] * np.mean(np.square(guess - x_0), axis=(1, 2, 3))
+    noisy = chain.alpha_bar[t] < 0.9
+    np.testing.assert_allclose(weighted[noisy], of_velocity[noisy], rtol=1e-3)
+    assert (weight[~noisy] == 10).all()
+    assert np.max(weight) == 10  # not the 40,000 of t = 1
+
+
+def test_a_weighted_target_is_a_third_part_of_a_pair():
+    """The loss of `fit` is the mean over images of weight times squared error, by hand."""
+    batches = tf.data.Dataset.from_tensor_slices(PICTURES).batch(4, drop_remainder=True)  # as many as wide
+    pairs = data.noisify(batches, TEN, data.the_image)
+    _, target, weight = pairs.element_spec
+    assert (target.shape, weight.shape) == ((4, 4, 4, 1), (4, 1, 1))
+    _, x_0, weight = next(iter(pairs))
+    image = keras.Input((4, 4, 1))
+    model = keras.Model([image, keras.Input((), dtype="int32")], keras.layers.Rescaling(0.0)(image))
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    by_hand = np.mean(weight[:, 0, 0] * np.mean(np.square(x_0), axis=(1, 2, 3)))
+    assert model.evaluate(pairs.take(1), verbose=0) == pytest.approx(by_hand, rel=1e-5)
+    assert np.ptp(weight) > 0.5
+
+
+@pytest.mark.parametrize(("size", "side"), [(64, 64), (4, 4)])
+def test_a_weight_of_one_axis_is_refused(size, side):
+    """Keras would run it along the pictures' width, where that is as large as the batch."""
+    batches = tf.data.Dataset.from_tensors(np.zeros((size, side, side, 3), np.float32))
+    for wrong in (lambda alpha_bar: alpha_bar[:, 0, 0, 0], lambda alpha_bar: alpha_bar):
+        with pytest.raises(ValueError, match=rf"target: expected a weight of shape \({size}, 1, 1\), as x_0 is .*; received"):
+            data.noisify(batches, TEN, lambda x_0, noise, alpha_bar, wrong=wrong: (x_0, wrong(alpha_bar)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "signal", "warns"),
+    [
+        ((2, 64, 64, 3), 0.03, True),
+        ((2, 64, 64, 3), 0.02, False),
+        ((2, 28, 28, 1), 0.04, False),  # what hides the mean of 28 x 28 pixels does not that of 64 x 64
+        ((2, 64, 64, 3), 0.04, True),
+        ((2, 32, 128, 1), 0.04, True),
+        ((2, 4096), 0.04, False),  # no picture
+    ],
+)
+def test_the_mean_of_a_large_picture_is_not_to_show(shape, signal, warns):
+    chain = schedule.Schedule(np.full(10, 1 - signal ** (2 / 10)))
+    assert chain.terminal_signal == pytest.approx(signal)
+    batches = tf.data.Dataset.from_tensors(np.zeros(shape, np.float32))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        data.noisify(batches, chain)
+    caught = [one for one in caught if one.category is UserWarning]
+    assert len(caught) == warns
+    if warns:
+        assert caught[0].filename == __file__
+        assert f"the mean colour of {shape[1]} x {shape[2]} pixels shows through its noise" in str(caught[0].message)
+
+
+def test_the_schedules_of_the_lessons_hide_the_mean_at_64():
+    for chain in (schedule.linear(), schedule.cosine()):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            data.noisify(tf.data.Dataset.from_tensors(np.zeros((2, 64, 64, 3), np.float32)), chain)
 
 
 # ---- damaged data

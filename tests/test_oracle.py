@@ -147,6 +147,30 @@ def test_points_of_any_shape_answer_by_how_near_they_are(data, shape, count, nam
 
 
 @every_schedule
+def test_the_posterior_is_the_exact_classifier(one):
+    """Bayes' rule by hand; the answers of the parts, by their shares, are the mixture's (the law of total score)."""
+    x_t, t = noised(one)
+    shares = ops.convert_to_numpy(mixed(one).posterior(x_t, t))
+    parts = [oracle.gaussian(one, mean, covariance) for mean, covariance in zip(MEANS, COVARIANCES, strict=True)]
+    joint = WEIGHTS * np.exp(np.stack([ops.convert_to_numpy(part.log_likelihood(x_t, t)) for part in parts], axis=1))
+    np.testing.assert_allclose(shares, joint / joint.sum(axis=1, keepdims=True), rtol=1e-9)
+    assert shares.shape == (5, 3)
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-12)
+    for method in ("score", "denoise", "predict_noise"):
+        total = sum(share[:, None] * getattr(part, method)(x_t, t) for share, part in zip(shares.T, parts, strict=True))
+        np.testing.assert_allclose(getattr(mixed(one), method)(x_t, t), total, rtol=1e-9, atol=1e-9, err_msg=method)
+
+
+def test_the_posterior_is_sure_at_little_noise_and_knows_nothing_at_much():
+    one = schedule.linear()
+    two = oracle.points(one, np.array([[-1.0, 0.0], [1.0, 0.0]]), np.array([0.25, 0.75]))
+    x_t = np.array([[0.9, 0.0], [0.9, 0.0], [-0.9, 0.1]])
+    shares = ops.convert_to_numpy(two.posterior(x_t, np.int32([1, 1000, 10])))
+    np.testing.assert_allclose(shares[[0, 2]], [[0, 1], [1, 0]], atol=1e-6)
+    np.testing.assert_allclose(shares[1], [0.25, 0.75], atol=0.01)
+
+
+@every_schedule
 @pytest.mark.parametrize("shape", [(2,), (28, 28, 1), (4, 5, 3)])
 def test_a_single_point_knows_the_noise(one, shape):
     """Whatever x_t is, x_0 can only have been the point: in float32, at every time, for points and images."""

@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 from keras import Input, Model, layers
 
-from lessons_lib import data, diffusion, metrics, sampling, schedule, training, unet, weights
+from lessons_lib import data, diffusion, judges, metrics, optimizers, oracle, sampling, schedule, training, unet, weights
 
 TEN = schedule.linear(10)
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (12, 4, 4, 1)).astype(np.float32)
@@ -188,6 +188,16 @@ def test_it_does_not_matter_when_it_was_stopped(tmp_path, whole, moment):
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, model, callbacks=[At(moment, stop)])
     assert same(train(tmp_path, model), whole)
+
+
+def test_momenta_of_kernels_go_on_too(tmp_path):
+    def model():
+        return network(width=16, optimizer=optimizers.Muon(0.01))
+
+    undisturbed = train(model=model())
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, model(), callbacks=[At(25, stop)])
+    assert same(train(tmp_path, model()), undisturbed)
 
 
 def test_it_may_be_stopped_while_it_saves(tmp_path, whole, monkeypatch):
@@ -588,7 +598,8 @@ def test_a_decay_is_between_0_and_1(decay):
 # ---- trained networks as files
 
 
-CARD = {"network": {"size": 8, "widths": [8], "blocks": 1, "attention": []}, "target": "noise", "schedule": "cosine", "T": 50}
+NETWORK = {"size": 8, "widths": [8], "blocks": 1, "attention": []}
+CARD = {"build": "unet.unet", "network": NETWORK, "target": "noise", "schedule": "cosine", "T": 50}
 
 
 def with_weights(seed=0):
@@ -598,7 +609,7 @@ def with_weights(seed=0):
     return model
 
 
-@pytest.mark.parametrize(("target", "kind"), [("noise", "cosine"), ("velocity", "linear")])
+@pytest.mark.parametrize(("target", "kind"), [("noise", "cosine"), ("velocity", "linear"), ("x_0", "linear")])
 def test_a_network_comes_back_as_what_predicts_the_noise(tmp_path, monkeypatch, target, kind):
     model, path = with_weights(), tmp_path / "net.weights.h5"
     training.save_weights(model, path, CARD | {"target": target, "schedule": kind})
@@ -611,15 +622,60 @@ def test_a_network_comes_back_as_what_predicts_the_noise(tmp_path, monkeypatch, 
     if target == "velocity":
         alpha_bar = expected.alpha_bar[t].reshape(3, 1, 1, 1)
         answer = np.sqrt(1 - alpha_bar) * x_t + np.sqrt(alpha_bar) * answer
-    np.testing.assert_allclose(predict_noise(x_t, t), answer, atol=1e-5)
+    if target == "x_0":
+        alpha_bar = expected.alpha_bar[t].reshape(3, 1, 1, 1)
+        answer = (x_t - np.sqrt(alpha_bar) * answer) / np.sqrt(1 - alpha_bar)
+    np.testing.assert_allclose(predict_noise(x_t, t), answer, rtol=1e-4, atol=1e-4)
+
+
+def test_an_oracle_comes_back_whatever_it_is_asked_for():
+    """`from_noise`, `from_velocity` and `from_x_0` take an answer in a network's place, and each gives the oracle's noise."""
+    chain, rng = schedule.cosine(50), np.random.default_rng(3)
+    exact = oracle.mixture(chain, rng.normal(size=(3, 4)), [0.1, 0.2, 0.3], [0.2, 0.3, 0.5])
+    x_t, t = rng.normal(size=(5, 4)), np.array([1, 10, 25, 40, 49])
+    noise, x_0, alpha_bar = exact.predict_noise(x_t, t), exact.denoise(x_t, t), chain.at(t, like=x_t)
+    velocity = diffusion.to_velocity(x_0, diffusion.to_noise(x_t, x_0, alpha_bar), alpha_bar)
+    for predict_noise in (
+        training.from_noise(exact.predict_noise),
+        training.from_velocity(lambda *asked: velocity, chain),
+        training.from_x_0(exact.denoise, chain),
+    ):
+        np.testing.assert_allclose(predict_noise(x_t, t), noise, rtol=1e-9, atol=1e-9)
+
+
+def labelled(size, classes):
+    """A network of the smallest kind that takes a label too."""
+    x_t, t, label = Input((size, size, 1), name="x_t"), Input((), dtype="int32"), Input((), dtype="int32")
+    embedding = layers.Add()([unet.time_embedding(t, 8), layers.Embedding(classes, 8)(label)])
+    return Model([x_t, t, label], unet.backbone(x_t, embedding, (8,), 1, attention=()), name="labelled")
+
+
+def test_a_network_with_conditions_comes_back_as_a_function_of_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(unet, "labelled", labelled, raising=False)
+    rng, path = np.random.default_rng(4), tmp_path / "net.weights.h5"
+    model = labelled(8, 3)
+    model.set_weights([weight + 0.3 * rng.normal(size=weight.shape) for weight in model.get_weights()])
+    card = CARD | {"build": "unet.labelled", "network": {"size": 8, "classes": 3}, "target": "velocity"}
+    training.save_weights(model, path, card)
+    conditioned, noise = training.load_weights(path)
+    x_t, t, labels = rng.normal(size=(5, 8, 8, 1)).astype(np.float32), np.int32([1, 9, 20, 30, 50]), np.array([0, 1, 2, 1, 0])
+    alpha_bar = noise.alpha_bar[t].reshape(5, 1, 1, 1)
+    expected = np.sqrt(1 - alpha_bar) * x_t + np.sqrt(alpha_bar) * model.predict_on_batch([x_t, t, labels])
+    for size in (None, 2):
+        np.testing.assert_allclose(conditioned(labels, batch_size=size)(x_t, t), expected, atol=1e-5)
+    assert np.abs(conditioned(np.roll(labels, 1))(x_t, t) - expected).max() > 0.01
+    with pytest.raises(ValueError, match="conditions: expected 1, as the network takes; received 2"):
+        conditioned(labels, labels)
 
 
 @pytest.mark.parametrize(
     ("card", "message"),
     [
-        ({}, "card: expected T, network, schedule, target in it; received nothing"),
-        ({"network": {}, "T": 50}, "card: expected schedule, target in it; received network, T"),
-        (CARD | {"target": "x_0"}, "card: expected noise or velocity as its target; received 'x_0'"),
+        ({}, "card: expected T, build, network, schedule, target in it; received nothing"),
+        ({"network": {}, "T": 50}, "card: expected build, schedule, target in it; received network, T"),
+        (CARD | {"target": "score"}, "card: expected noise or velocity or x_0 as its target; received 'score'"),
+        (CARD | {"build": "unet"}, "build: expected a function of lessons_lib, such as 'unet.unet'; received 'unet'"),
+        (CARD | {"build": "os.system"}, "build: expected a function of lessons_lib, .* received 'os.system'"),
         (CARD | {"schedule": "sigmoid"}, "card: expected linear or cosine as its schedule; received 'sigmoid'"),
     ],
 )
@@ -638,6 +694,17 @@ def test_weights_of_another_network_than_the_cards_are_refused(tmp_path, other):
         training.load_weights(path)
 
 
+def test_a_card_that_names_no_network_is_refused(tmp_path):
+    """As an older version of the library may have written it, or a newer one."""
+    path = tmp_path / "net.weights.h5"
+    for card in ({key: value for key, value in CARD.items() if key != "build"}, CARD | {"build": "unet.gone"}):
+        weights.write(with_weights(), path, card)
+        with pytest.raises(
+            weights.WeightsError, match=r"net\.weights\.h5: its card names no network that could be built: .*build"
+        ):
+            training.load_weights(path)
+
+
 # ---- the packaged network
 
 
@@ -652,9 +719,9 @@ def test_the_packaged_digits_are_small_and_have_papers():
 
 def test_the_packaged_network_draws_digits():
     """The distance of 256 digits in 10 steps, 5.7 when they were packaged: more than that of many in 50."""
-    predict_noise, noise = training.load_weights()
+    predict_noise, noise = training.load_weights("digits")
     *_, end = sampling.sample(predict_noise, noise, (256, 28, 28, 1), 10, clip=True, batch_size=64)
-    drawn = metrics.frechet_distance(metrics.features(end.x_t), metrics.reference()[0], resamples=10)
+    drawn = metrics.frechet_distance(judges.features(end.x_t), judges.reference()[0], resamples=10)
     assert drawn.value < 12
     assert (np.abs(end.x_t) <= 1).all()
     assert 0.08 < (end.x_t > 0).mean() < 0.18  # as much ink as in MNIST, 13 %

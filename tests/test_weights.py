@@ -137,6 +137,52 @@ def test_a_failure_while_saving_leaves_the_old_weights(saved, monkeypatch):
     assert len(list(path.parent.iterdir())) == 2
 
 
+def test_sixteen_bits_round_and_halve(tmp_path):
+    """To 11 binary digits: a relative error of at most 2^-11, for numbers of normal size; and nothing else changes."""
+    keras.utils.set_random_seed(1)
+    x = image = Input((16, 16, 3))
+    for width in (64, 64):
+        x = layers.BatchNormalization()(layers.Conv2D(width, 3)(x))
+    model = Model(image, layers.Dense(5)(x))
+    whole, half = tmp_path / "whole.weights.h5", tmp_path / "half.weights.h5"
+    weights.write(model, whole, {})
+    weights.write(model, half, {}, dtype="float16")
+    assert half.stat().st_size < 0.62 * whole.stat().st_size
+    assert [weights.read(path)["stored"] for path in (whole, half)] == ["float32", "float16"]
+    copy = keras.models.clone_model(model)
+    weights.load_into(copy, half)
+    assert {weight.dtype for weight in copy.weights} == {"float32"}
+    for one, other in zip(copy.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other.astype(np.float16).astype(np.float32))
+        np.testing.assert_allclose(one, other, rtol=2**-11, atol=2**-25)
+    images = np.random.default_rng(0).normal(size=(4, 16, 16, 3)).astype(np.float32)
+    exact = model.predict_on_batch(images)
+    np.testing.assert_allclose(copy.predict_on_batch(images), exact, atol=2e-3 * np.abs(exact).max())
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["half.json", "half.weights.h5", "whole.json", "whole.weights.h5"]
+
+
+@pytest.mark.parametrize("value", [7e4, np.inf, np.nan])
+def test_what_16_bits_cannot_hold_is_refused(saved, value):
+    model, path = saved
+    before, large = path.read_bytes(), network()
+    large.set_weights([np.full_like(weight, value) for weight in large.get_weights()])
+    with pytest.raises(ValueError, match="dtype: expected numbers within float16's range, 65504, or float32; received"):
+        weights.write(large, path, {}, dtype="float16")
+    assert path.read_bytes() == before
+    weights.load_into(model, path)
+    with pytest.raises(ValueError, match="dtype: expected float32 or float16; received 'int8'"):
+        weights.write(model, path, {}, dtype="int8")
+
+
+def test_packaged_weights_are_found_by_name_and_others_by_path(saved):
+    assert weights.read("classifier") == weights.read(weights.FOLDER / "classifier.weights.h5")
+    assert weights.find(str(saved[1])) == weights.find(saved[1]) == saved[1]
+    with pytest.raises(
+        weights.WeightsError, match=r"flowers.weights.h5: expected .*No such file.*\(Packaged: .*classifier, digits"
+    ):
+        weights.read("flowers")
+
+
 @pytest.mark.parametrize("name", ["net.h5", "net.keras", "weights"])
 def test_another_ending_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match=rf"path: expected a name that ends in \.weights\.h5; received '.*{name}'"):
@@ -162,6 +208,19 @@ os._exit(0)  # HDF5 would try to write on
     assert (done.returncode, done.stdout) == (0, "full\n"), done.stderr
     assert "sha256" in weights.read(tmp_path / "net.weights.h5")
     assert sorted(file.name for file in tmp_path.iterdir()) == ["net.json", "net.weights.h5"]
+
+
+def test_packaged_networks_are_small_and_each_serves_a_lesson():
+    """A clone has to bear them all: at most 2.8 MB each, stored in 16 bits, and 36 MB together."""
+    lessons = "".join(path.read_text() for path in (weights.FOLDER.parent.parent / "notebooks").glob("*.py"))
+    judges = (weights.FOLDER.parent / "judges.py").read_text()
+    sizes = {path.name.partition(".")[0]: path.stat().st_size for path in weights.FOLDER.glob("*.weights.h5")}
+    assert {"classifier", "digits"} <= sizes.keys()
+    for name, size in sizes.items():
+        assert f'load_weights("{name}")' in lessons or f"{name}.weights.h5" in judges, f"{name}: no lesson draws with it"
+        in_16_bits = weights.read(name).get("stored") == "float16"
+        assert size <= (2.8e6 if in_16_bits or name != "digits" else 5.4e6), name  # those digits are from before 16 bits
+    assert sum(sizes.values()) <= 36e6
 
 
 def test_the_packaged_weights_are_whole_and_found_from_anywhere(tmp_path, monkeypatch):

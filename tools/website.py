@@ -20,15 +20,28 @@ from sphinx.cmd.build import build_main
 from citations import PAPERS, citations
 from course import rendered
 from lessons import MEASURED, ROOT, chosen_lessons, verbs_of, words_of
-from pages import title_of
+from pages import pictures, title_of
 
 PAGES = ROOT / "build" / "site-pages"  # what Sphinx reads
 SITE = ROOT / "build" / "site"
 MATHJAX = importlib.resources.files("sphinx-mathjax-offline") / "static" / "mathjax" / "tex-svg.js"
 COPIED = ["docs/teaching.md", "docs/ddpm.gif", "docs/ddim.gif", "docs/naive_sampling.gif", "benchmarks/README.md", "LICENSE"]
 COPIED += ["LICENSE-TEXT", "CITATION.cff"]
-MODULES = ["profile", "data", "glyphs", "plots", "schedule", "diffusion", "oracle", "layers", "unet", "training", "weights"]
-MODULES += ["sampling", "metrics"]
+MODULES = [
+    "profile",
+    "data",
+    "glyphs",
+    "plots",
+    "schedule",
+    "diffusion",
+    "oracle",
+    "layers",
+    "unet",
+    "training",
+    "weights",
+    "optimizers",
+]
+MODULES += ["sampling", "metrics", "judges", "guidance"]
 
 INDEX = """{intro}
 
@@ -62,7 +75,7 @@ contribute
 benchmarks/README
 ```
 """
-CARD = """<a href="notebooks/{name}.html"><img alt="{alt}" src="_static/cards/{name}.png" loading="lazy">
+CARD = """<a href="notebooks/{name}.html"><img alt="{alt}" src="_static/cards/{picture}" loading="lazy">
 <b>{title}</b><small>You will {verbs}. It takes {minutes}.</small></a>"""
 PAPERS_PAGE = """# From paper to code
 
@@ -123,18 +136,12 @@ def for_readers(lesson):
         shown = cell.metadata.setdefault("mystnb", {})
         if shows := pictures(cell):
             (picture,) = shows  # myst-nb has one alt text for a cell
-            about = picture.metadata["image/png"]
-            shown["image"] = {"alt": about["alt"], "width": f"{about['width']}px"}
+            shown["image"] = {"alt": picture.about["alt"], "width": f"{picture.about['width']}px"}
         tags = cell.metadata.setdefault("tags", [])
         if "solution" in tags:
             tags.append("hide-input")
             shown |= {"code_prompt_show": "Show our answer", "code_prompt_hide": "Hide our answer"}
     return lesson
-
-
-def pictures(cell):
-    """A cell's outputs that are pictures."""
-    return [output for output in cell.get("outputs", []) if "image/png" in output.get("data", {})]
 
 
 def readme_parts():
@@ -150,12 +157,13 @@ def index(parts, lessons, folder):
     cards = []
     for name, lesson in lessons.items():
         picture = [picture for cell in lesson.cells for picture in pictures(cell)][-1]
-        (folder / f"{name}.png").write_bytes(b64decode(picture.data["image/png"]))
+        file = folder / f"{name}.{picture.kind.removeprefix('image/')}"
+        file.write_bytes(b64decode(picture.data))
         verbs = " and ".join(", ".join(verbs_of(lesson)).rsplit(", ", 1))
-        alt = html.escape(picture.metadata["image/png"]["alt"], quote=True)
+        alt = html.escape(picture.about["alt"], quote=True)
         title = html.escape(title_of(lesson))
         about = words_of(measured[name])
-        cards.append(CARD.format(name=name, alt=alt, title=title, verbs=verbs, minutes=about))
+        cards.append(CARD.format(name=name, picture=file.name, alt=alt, title=title, verbs=verbs, minutes=about))
     start = f"## Two commands\n\n{parts['Two commands']}\n\n## Teach with it\n\n{parts['Teach with it']}"
     pages = "\n".join(f"notebooks/{name}" for name in lessons)
     return INDEX.format(intro=parts[""], cards="\n".join(cards), start=start, lessons=pages)
