@@ -15,7 +15,7 @@ import numpy as np
 
 import table
 import weights  # of tools/
-from lessons_lib import data, metrics, sampling, training
+from lessons_lib import data, judges, metrics, sampling, training
 
 COLUMNS = ["recipe", "seed", "steps", "minutes", "last loss", "10 DDIM steps", "25 DDIM steps"]
 
@@ -80,13 +80,13 @@ def peers(python, minutes, images):
         np.save(digits, data.to_pixels(weights.arrays("train")[0]))
         asked = [python, script, digits, drawn, str(minutes), str(images), "25"]
         told = json.loads(subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True).stdout)
-        distance = metrics.frechet_distance(metrics.features(np.load(drawn)), metrics.reference()[0])
+        distance = metrics.frechet_distance(judges.features(np.load(drawn)), judges.reference()[0])
     return ["diffusers", "0", str(told["steps"]), table.number(told["minutes"]), table.number(told["loss"]), "", str(distance)]
 
 
 def seconds(steps, repeats):
     """What 64 digits take from the packaged network, drawn at once, and in turn what its calls alone take."""
-    predict_noise, noise = training.load_weights()
+    predict_noise, noise = training.load_weights("digits")
     states = list(sampling.sample(predict_noise, noise, (64, 28, 28, 1), steps, clip=True))
     asked = [(before.x_t, np.full(64, before.t, np.int32)) for before in states[:-1]]
 

@@ -61,7 +61,7 @@ STEPS = choose(smoke=10, cpu=200, gpu=200)  # steps of their walk
 LONG = choose(smoke=20, cpu=1000, gpu=1000)  # steps for a few digits
 
 keras.utils.set_random_seed(SEED)
-predict_noise, noise_schedule = training.load_weights()
+predict_noise, noise_schedule = training.load_weights("digits")
 
 # %% [markdown]
 # ## One jump is not enough

@@ -61,7 +61,7 @@ BACK = choose(
 
 keras.utils.set_random_seed(SEED)
 rng = np.random.default_rng(SEED)
-predict_noise, noise_schedule = training.load_weights()
+predict_noise, noise_schedule = training.load_weights("digits")
 
 # %% [markdown]
 # ## The loss knows no chain

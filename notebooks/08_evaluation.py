@@ -37,7 +37,7 @@ except ModuleNotFoundError:  # in Colab, which keeps its own TensorFlow
     # %pip install --quiet ..
     pass
 
-import json
+import re
 from itertools import pairwise
 
 import keras
@@ -45,7 +45,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 from scipy import ndimage
 
-from lessons_lib import data, metrics, oracle, plots, sampling, schedule, training, weights
+from lessons_lib import (
+    data,
+    judges,
+    metrics,
+    oracle,
+    plots,
+    sampling,
+    schedule,
+    training,
+    weights,
+)
 from lessons_lib.checks import lesson_08 as checks
 from lessons_lib.profile import choose
 
@@ -111,7 +121,7 @@ np.testing.assert_allclose([frechet(x, y), library.value], by_pairs, rtol=0.01)
 shifted, other = np.roll(first, 1, axis=2), np.roll(first, 1, axis=0)
 for name, of in {
     "pixels": lambda x: x.reshape(len(x), -1),
-    "features": metrics.features,
+    "features": judges.features,
 }.items():
     to_shifted = np.linalg.norm(of(shifted) - of(first), axis=1).mean()
     part = to_shifted / np.linalg.norm(of(other) - of(first), axis=1).mean()
@@ -134,7 +144,7 @@ if data.digits() == "mnist":
 # and as the distance cannot be negative, differences never cancel. The fewer digits, the larger it is:
 
 # %%
-of_first, of_second = metrics.features(first), metrics.features(second)
+of_first, of_second = judges.features(first), judges.features(second)
 all_of_second = metrics.statistics(of_second)
 sizes = [size for size in (100, 200, 400, 1000, 2000, 5000) if size <= half]
 found = [metrics.frechet_distance(of_first[:size], all_of_second) for size in sizes]
@@ -208,7 +218,7 @@ plots.show_filmstrip(
 )
 
 # %%
-look, measured = metrics.features, {}  # (exercise 3 looks through other eyes)
+look, measured = judges.features, {}  # (exercise 3 looks through other eyes)
 known = look(first)
 print(f"{'':22} {'distance':>13} {'kernel':>13} precision recall nearest")
 for name, x in sets.items():
@@ -263,7 +273,7 @@ if data.digits() == "mnist" and half >= 2000:
 # Now for the network that comes with the library (lesson 05). A thousand of its digits, drawn by DDIM in 50 steps:
 
 # %%
-predict_noise, noise_schedule = training.load_weights()
+predict_noise, noise_schedule = training.load_weights("digits")
 
 
 def draw(count, steps, **options):
@@ -274,13 +284,13 @@ def draw(count, steps, **options):
 
 
 drawn = draw(COUNT, STEPS, seed=SEED)
-seen, (reference, of_test) = metrics.features(drawn), metrics.reference()
+seen, (reference, of_test) = judges.features(drawn), judges.reference()
 train = np.concatenate([images for images, _ in data.load_digits("train", 1000)])
-floor = metrics.frechet_distance(metrics.features(train[:COUNT]), reference)
+floor = metrics.frechet_distance(judges.features(train[:COUNT]), reference)
 print(f"distance {metrics.frechet_distance(seen, reference)}; of as many real digits: {floor}")
 print(f"extrapolated {metrics.frechet_at_infinity(seen, reference)}")
 print(f"kernel distance {metrics.kernel_distance(seen, of_test)}")
-for name, x in {"drawn": seen, "real ": metrics.features(train[:COUNT])}.items():
+for name, x in {"drawn": seen, "real ": judges.features(train[:COUNT])}.items():
     precision, recall = metrics.precision_recall(of_test[:COUNT], x)
     print(f"{name}: precision {precision}, recall {recall}")
 
@@ -291,7 +301,7 @@ for name, x in {"drawn": seen, "real ": metrics.features(train[:COUNT])}.items()
 # network: recall hardly noticed missing sevens, and scrawls, with the large circles of loners, flatter it.
 
 # %%
-kinds = np.bincount(metrics.labels(drawn), minlength=10) / COUNT
+kinds = np.bincount(judges.labels(drawn), minlength=10) / COUNT
 usual = np.bincount(labels, minlength=10) / len(labels)
 figure, axis = plt.subplots(figsize=(6, 2.4), layout="constrained")
 axis.bar(np.arange(10) - 0.2, usual, 0.4, color=plots.GREY, label="real")
@@ -445,9 +455,8 @@ for steps in (10, 20):
 # And our digits? `make tables` measured all of its cells once, a thousand digits each, into a file:
 
 # %%
-tables = json.loads((weights.FOLDER / "tables.json").read_text())
-cells = tables["cells"].items()
-kept = {name: metrics.Estimate(cell["value"], cell["error"]) for name, cell in cells}
+cells = weights.results("08")
+kept = {name: metrics.Estimate(cell["value"], cell["error"]) for name, cell in cells.items()}
 
 
 def row(kind):
@@ -458,7 +467,7 @@ def row(kind):
 
 # %%
 plots.plot_estimates(
-    {name: row(f"distance, {name}") for name in (*ETAS, "sigma-hat by the paper's times")},
+    {name: row(f"distance, {name}") for name in (*ETAS, "sigma-hat, linear times")},
     "The same for our digits: eta 0, 0.2, 0.5 and 1 lie together within their error bars; only "
     "sigma-hat is clearly higher, up to 20 steps, and far higher at the paper's times.",
     labels=("steps", "distance, digits"),
@@ -486,15 +495,15 @@ plots.plot_estimates(
 # %%
 for name in ("eta 0", "eta 1", "sigma-hat"):
     x = draw(COUNT, 10, seed=SEED + 7, eta=ETAS[name], large_noise=name == "sigma-hat")
-    here = metrics.frechet_distance(metrics.features(x), reference)
+    here = metrics.frechet_distance(judges.features(x), reference)
     there = kept[f"distance, {name}, 10 steps"]
     print(f"{name:9} in 10 steps: {here}; in the table {there}")
-    if data.digits() == "mnist" and tables["settings"]["images"] == COUNT:
+    if data.digits() == "mnist" and COUNT == 1000:  # as many as the table's
         assert abs(here.value - there.value) < 4 * np.hypot(here.error, there.error)
 
 ten = {name: kept[f"distance, {name}, 10 steps"] for name in ETAS}
 assert all(surely(ten[name], ten["sigma-hat"]) for name in ETAS if name != "sigma-hat")
-assert surely(ten["sigma-hat"], kept["distance, sigma-hat by the paper's times, 10 steps"])
+assert surely(ten["sigma-hat"], kept["distance, sigma-hat, linear times, 10 steps"])
 assert not any(surely(ten["eta 0"], ten[name]) for name in ("eta 0.2", "eta 0.5", "eta 1"))
 assert surely(kept["distance, eta 1, 200 steps"], ten["eta 0"])
 
@@ -528,8 +537,8 @@ plots.plot_estimates(
 # (`make tables`, again.)
 
 # %%
-names = [name for name in kept if name.startswith("ladder, ")]
-ladder = {name.removeprefix("ladder, "): kept[name] for name in names}
+of = re.compile("ladder, (.*), trained 2400 steps, seed 0")
+ladder = {found[1]: kept[name] for name in kept if (found := of.fullmatch(name))}
 figure, axis = plt.subplots(figsize=(8, 3.6), layout="constrained")
 values, errors = zip(*ladder.values(), strict=True)
 bars = axis.barh(list(ladder), values, xerr=errors, color=[plots.BLUE] * 6 + [plots.GREEN] * 4)
@@ -600,9 +609,9 @@ plots.show(
 #
 # </details>
 #
-# **3. A classifier that learned nothing.** Put `blank = metrics.classifier()` before the cell with the numbers and
+# **3. A classifier that learned nothing.** Put `blank = judges.classifier()` before the cell with the numbers and
 # `look = keras.Model(blank.input, blank.get_layer("features").output).predict` into it, in place of
-# `metrics.features`. Run that cell and `print(measured)`, as the numbers are tiny now. Which failure is the worst,
+# `judges.features`. Run that cell and `print(measured)`, as the numbers are tiny now. Which failure is the worst,
 # and which one is hardly seen?
 #
 # <details><summary>Answer</summary>

@@ -19,7 +19,7 @@ import speed
 import table
 import weights as tool
 from lessons import ROOT
-from lessons_lib import data, metrics, schedule, training, unet, weights
+from lessons_lib import data, judges, metrics, schedule, training, unet, weights
 from lessons_lib.layers import AdaptiveGroupNorm
 
 NUMBER = r"\d+(?:\.\d+)?"
@@ -182,7 +182,7 @@ def test_quality_is_measured_by_steps_and_seeds(small_mnist, monkeypatch, capsys
         calls.append(t)
         return 0 * x_t
 
-    monkeypatch.setattr(training, "load_weights", lambda: (predict_noise, schedule.linear(1000)))
+    monkeypatch.setattr(training, "load_weights", lambda name: (predict_noise, schedule.linear(1000)))
     looks = itertools.count()  # a clock that advances by a second with every call of the network, and hardly when it is read
     monkeypatch.setattr(time, "perf_counter", lambda: len(calls) + 1e-6 * next(looks))
     arguments = ["--steps", "1", "2", "--seeds", "3", "4", "--repeats", "1", "--recipe", "widths=(8,)", "patch=4", "target=noise"]
@@ -214,7 +214,7 @@ print(json.dumps({"steps": 3, "minutes": float(minutes), "loss": 0.5}))
     row = quality.peers(program(tmp_path, f'exec {sys.executable} {tmp_path / "peer.py"} "$@"'), 0.25, 8)
     assert row[:6] == ["diffusers", "0", "3", "0.250", "0.500", ""]
     printed = next(iter(data.load("mnist", "train", 8)))[0].numpy()
-    assert row[6] == str(metrics.frechet_distance(metrics.features(printed), metrics.reference()[0]))
+    assert row[6] == str(metrics.frechet_distance(judges.features(printed), judges.reference()[0]))
 
 
 def test_a_recipe_has_twenty_checkpoints():
@@ -235,17 +235,25 @@ def test_minutes_are_those_of_all_parts(small_mnist, tmp_path, monkeypatch):
 
     monkeypatch.setattr(tool, "recipe", second_part)
     monkeypatch.setattr(tool, "distance", lambda *rest, **options: 1.0)
-    monkeypatch.setattr(training, "save_weights", lambda *rest: None)
+    monkeypatch.setattr(training, "save_weights", lambda *rest, **options: None)
+    monkeypatch.setattr(weights, "load_into", lambda *rest: None)
     monkeypatch.setattr(training.EMA, "applied", lambda self: contextlib.nullcontext())
-    assert tool.digits(tmp_path)["minutes"] == 20
+    (tmp_path / "digits").mkdir()
+    assert tool.digits(tmp_path, tmp_path)["minutes"] == 20
 
 
-def test_the_command_trains_digits(small_mnist, tmp_path, monkeypatch, capsys):
-    recipe, small = tool.recipe, {"widths": (8,), "patch": 4, "batch": 4, "blocks": 1}
-    monkeypatch.setattr(tool, "recipe", lambda *rest, **options: recipe(*rest, **options | small))
-    card = tool.digits(tmp_path / "out", tmp_path / "checkpoints", steps=20, images=4)
+def test_the_command_trains_digits_once(small_mnist, tmp_path, monkeypatch, capsys):
+    """Several in a row may be stopped: what is packaged is not trained again."""
+    small = {"widths": [8], "patch": 4, "batch": 4, "blocks": 1, "steps": 20, "images": 4}
+    card = tool.digits(tmp_path / "out", tmp_path / "checkpoints", **small)
     assert capsys.readouterr().out.count(" of 20: loss ") == 20
-    assert weights.read(tmp_path / "out" / "digits.weights.h5").items() >= card.items()
+    monkeypatch.setattr(tool, "recipe", lambda *rest, **options: pytest.fail("trained again"))
+    assert tool.digits(tmp_path / "out", tmp_path / "checkpoints", **small).items() >= card.items()
+    assert "digits: packaged already; delete " in capsys.readouterr().out
+    packaged = weights.read(tmp_path / "out" / "digits.weights.h5")
+    assert packaged.items() >= card.items()
+    assert packaged["stored"] == "float16"
+    assert {"distance_in_32_bits", "build"} <= card.keys()
     assert (card["steps"], len(card["losses"])) == (20, 20)
     assert {"data", "code", "versions", "settings", "precision", "seed", "minutes", "distance"} <= card.keys()
     predict_noise, noise = training.load_weights(tmp_path / "out" / "digits.weights.h5")

@@ -1,56 +1,130 @@
 """`make tables`, in small."""
 
+import functools
 import json
 
 import numpy as np
 import pytest
 
 import tables
+import tables_08
 import weights as recipes
-from lessons_lib import data, metrics, sampling, schedule, training
+from lessons_lib import data, judges, sampling, schedule, training, weights
+
+# ---- cells of any lesson
+
+
+def cell(name, value=1.0, settings=None, used=()):
+    return tables.Cell(name, settings or {"images": 3}, used, lambda: {"value": value})
+
+
+def never(name, **arguments):
+    return cell(name, **arguments)._replace(measure=lambda: pytest.fail(f"{name} was measured again"))
+
+
+def test_a_cell_is_measured_once_and_says_how(tmp_path, capsys):
+    table = tables.main("99", [cell("one", 1.5, used=("digits",)), cell("two", 2.5)], tmp_path)
+    assert json.loads((tmp_path / "99.json").read_text()) == table
+    assert list(table) == ["one", "two"]
+    assert table["one"].keys() == {"value", "settings", "weights", "seconds", "date", "code"}
+    assert table["one"]["weights"] == {"digits": weights.read("digits")["sha256"]}
+    assert (table["two"]["value"], table["two"]["weights"]) == (2.5, {})
+    assert "[1/2] one: {'value': 1.5}" in capsys.readouterr().out
+    assert tables.main("99", [never("one", used=("digits",)), never("two")], tmp_path) == table
+
+
+def test_a_stopped_table_goes_on_where_it_was(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        tables.main("99", [cell("one"), cell("two")._replace(measure=lambda: 1 / 0)], tmp_path)
+    assert list(json.loads((tmp_path / "99.json").read_text())) == ["one"]
+    assert list(tables.main("99", [cell("zero"), never("one"), cell("two")], tmp_path)) == ["one", "zero", "two"]
+    assert list(json.loads((tmp_path / "99.json").read_text())) == ["zero", "one", "two"]  # as the lesson has them
+
+
+@pytest.mark.parametrize("change", ["settings", "weights"])
+def test_what_no_longer_holds_is_measured_again(tmp_path, monkeypatch, change):
+    tables.main("99", [cell("one", 1.0, used=("digits",)), cell("two", 2.0)], tmp_path)
+    settings = {"images": 4} if change == "settings" else None
+    if change == "weights":
+        monkeypatch.setattr(weights, "read", lambda name: {"sha256": "another"})
+    table = tables.main("99", [cell("one", 9.0, settings, ("digits",)), never("two")], tmp_path)
+    assert (table["one"]["value"], table["two"]["value"]) == (9.0, 2.0)
+
+
+def test_cells_that_nobody_asks_for_go(tmp_path):
+    tables.main("99", [cell("one"), cell("two")], tmp_path)
+    assert list(tables.main("99", [never("two")], tmp_path)) == ["two"]
+    assert list(json.loads((tmp_path / "99.json").read_text())) == ["two"]
+
+
+def test_results_are_read_with_the_weights_that_they_are_of(tmp_path, monkeypatch):
+    table = tables.main("99", [cell("one", used=("digits",))], tmp_path)
+    monkeypatch.setattr(weights, "RESULTS", tmp_path)
+    assert weights.results("99") == table
+    table["one"]["weights"]["digits"] = "others"
+    training.write_json(tmp_path / "99.json", table)
+    with pytest.raises(weights.WeightsError, match=r"lesson 99: expected 'one' to be .* with .*make tables LESSONS=99"):
+        weights.results("99")
+    for text in ("[1", None):
+        (tmp_path / "99.json").write_text(text) if text else (tmp_path / "99.json").unlink()
+        with pytest.raises(weights.WeightsError, match=r"results of lesson 99: expected 99\.json in "):
+            weights.results("99")
+
+
+def test_lessons_are_chosen_by_their_numbers():
+    assert "08" in tables.chosen("")
+    assert tables.chosen("08") == tables.chosen("08_evaluation") == ["08"]
+    with pytest.raises(SystemExit, match=r"LESSONS: expected some of 08.*, which have tables; received '01'"):
+        tables.chosen("01")
+
+
+# ---- lesson 08's
 
 
 @pytest.fixture
-def small(few_glyphs, monkeypatch):
+def small(few_glyphs, monkeypatch, tmp_path):
     """Printed digits for MNIST, a network of next to nothing, and a packaged one that is an oracle of no picture."""
     load, recipe = data.load, recipes.recipe
-    monkeypatch.setattr(data, "load", lambda name, *rest, **options: load("glyphs", *rest, **options, data_dir=few_glyphs))
-    tiny = {"widths": (8,), "patch": 4, "batch": 4, "blocks": 1}
-    monkeypatch.setattr(recipes, "recipe", lambda *rest, **options: recipe(*rest, **options | tiny))
+
+    def printed(name, *rest, size=None, **options):
+        return load("glyphs", *rest, **options, data_dir=few_glyphs)
+
+    monkeypatch.setattr(data, "load", printed)
+    tiny = {"widths": [8], "patch": 4, "batch": 4, "blocks": 1}
+    small = functools.wraps(recipe)(lambda *rest, **options: recipe(*rest, **options | tiny))
+    monkeypatch.setattr(recipes, "recipe", small)
     monkeypatch.setattr(training, "load_weights", lambda *_: (lambda x_t, t: 0.1 * x_t, schedule.linear(20)))
-    tables.trained.cache_clear()
+    monkeypatch.setattr(tables_08, "CHECKPOINTS", tmp_path / "checkpoints")
+    tables_08.trained.cache_clear()
 
 
-def test_every_cell_is_measured_once_and_kept(small, tmp_path, monkeypatch):
-    path, few = tmp_path / "tables.json", ("the naive denoiser", "told the time", "averaged weights")
-    monkeypatch.setattr(tables, "LADDER", {name: tables.LADDER[name] for name in few})
-    table = tables.main(path, images=10, steps=(2, 3), training_steps=2)
-    assert json.loads(path.read_text()) == table
-    assert len(table["cells"]) == 2 * (1 + 5 + 1) + 3
-    assert table["settings"]["images"] == 10
-    for name, cell in table["cells"].items():
-        assert {"value", "error", "seconds"} <= cell.keys()
-        assert cell["value"] > 0
-        assert ("kernel_value" in cell) == ("reconstruction" not in name)
-
-    del table["cells"]["ladder, told the time"]
-    path.write_text(json.dumps(table))
-    monkeypatch.setattr(tables, "table_1", lambda *_: pytest.fail("a known cell was measured again"))
-    again = tables.main(path, images=10, steps=(2, 3), training_steps=2)
-    assert again["cells"].keys() == table["cells"].keys() | {"ladder, told the time"}
+def test_every_cell_of_lesson_08_is_measured(small, tmp_path, monkeypatch):
+    few = ("the naive denoiser", "Gaussian noise", "averaged weights")
+    monkeypatch.setattr(tables_08, "LADDER", {name: tables_08.LADDER[name] for name in few})
+    table = tables.main("08", tables_08.cells(images=10, steps=(2, 3), lengths={2: (0, 1)}), tmp_path)
+    assert len(table) == 2 * (1 + 5 + 6) + 2 * 3
+    for name, one in table.items():
+        assert {"value", "error", "seconds"} <= one.keys()
+        assert one["value"] > 0
+        assert ("kernel_value" in one) == ("reconstruction" not in name)
+        assert ("digits" in one["weights"]) == ("ladder" not in name)
+    first, other = (table[f"ladder, averaged weights, trained 2 steps, seed {seed}"] for seed in (0, 1))
+    assert first["value"] != other["value"]
+    assert first["settings"]["recipe"]["rate"] == other["settings"]["recipe"]["rate"] > 0
+    assert json.loads((tmp_path / "08.json").read_text()) == table
 
 
-def test_a_table_of_other_settings_is_refused(small, tmp_path):
-    path = tmp_path / "tables.json"
-    training.write_json(path, {"settings": {"images": 3}, "cells": {}})
-    with pytest.raises(SystemExit, match=r"expected a table of .*'images': 10.* found one of {'images': 3}\. Delete it"):
-        tables.main(path, images=10, steps=(), training_steps=2)
+def test_the_lesson_has_all_its_cells():
+    """And from the packaged network that is here, or `weights.results` would refuse them."""
+    names = [one.name for one in tables_08.cells()]
+    assert len(set(names)) == len(names)
+    assert weights.results("08").keys() >= {f"distance, eta {eta}, 10 steps" for eta in (0, 1)} <= set(names)
 
 
 def test_the_error_of_a_walk_there_and_back(small):
     """By hand, in [0, 1]: a quarter of that in [-1, 1]."""
-    cell = tables.reconstruction(5, 10)
-    predict_noise, noise = training.load_weights()
+    cell = tables_08.reconstruction(5, 10)
+    predict_noise, noise = training.load_weights("digits")
     digits = next(iter(data.load("mnist", "test", 10)))[0].numpy()
     *_, top = sampling.invert(predict_noise, noise, digits, 5)
     *_, last = sampling.sample(predict_noise, noise, digits.shape, 5, x_T=top.x_t)
@@ -60,15 +134,16 @@ def test_the_error_of_a_walk_there_and_back(small):
 def test_naive_pairs_are_lesson_01s(small):
     """Uniform noise mixed in by an amount of its own for each image; the network is told nothing."""
     images = data.load("mnist", "train", 20, seed=0)
-    (mixed, t), x_0 = next(iter(tables.naive_pairs(images, None)))
+    (mixed, t), x_0 = next(iter(tables_08.naive_pairs(images, None, 0)))
     amount = 1 - np.array([np.polyfit(x.numpy().ravel(), y.numpy().ravel(), 1)[0] for x, y in zip(x_0, mixed, strict=True)])
     assert set(t.numpy()) == {1}
     assert amount.min() < 0.3 < 0.7 < amount.max()
     noise = (mixed - (1 - amount[:, None, None, None]) * x_0) / amount[:, None, None, None]
     assert np.abs(noise.numpy()[amount > 0.5]).max() < 1.3
-    first, second = ([m.numpy() for (m, _), _ in tables.naive_pairs(images, None).take(2)] for _ in range(2))
+    first, second, other = ([m.numpy() for (m, _), _ in tables_08.naive_pairs(images, None, n).take(2)] for n in (0, 0, 1))
     np.testing.assert_array_equal(first, second)
     assert np.abs(first[0] - first[1]).mean() > 0.05
+    assert np.abs(first[0] - other[0]).mean() > 0.05
 
 
 @pytest.mark.parametrize("name", ["told the time", "the noise as target", "the velocity as target"])
@@ -85,7 +160,7 @@ def test_a_perfect_network_draws_the_same_by_any_target(name):
             return answers.get(name, np.sqrt(a) * eps - np.sqrt(1 - a) * image).astype(np.float32)
 
     run = recipes.Run(Network(), None, noise, {})
-    drawn = tables.LADDER[name][1](run, 10, 3)
+    drawn = tables_08.LADDER[name][1](run, 10, 3)
     np.testing.assert_allclose(drawn, np.broadcast_to(image, drawn.shape), atol=1e-4)
 
 
@@ -93,18 +168,22 @@ def test_the_naive_walk_ends_at_the_guess():
     class Network:
         def predict(self, given, **_):
             assert set(given[1]) == {1}
-            return np.full_like(given[0], 0.25)
+            return np.full_like(given[0], -0.25)
 
-    drawn = tables.naive_walk(recipes.Run(Network(), None, None, {}), 7, 3)
-    np.testing.assert_allclose(drawn, 0.25, atol=1e-6)
-    assert metrics.features(drawn).shape == (3, 64)
+    drawn = tables_08.naive_walk(recipes.Run(Network(), None, None, {}), 7, 3)
+    np.testing.assert_allclose(drawn, -0.25, atol=1e-6)
+    assert judges.features(drawn).shape == (3, 64)
 
 
 def test_the_papers_times_are_those_of_its_code():
-    """Zero-based 0, 100, ..., 900, and then out."""
-    assert tables.papers_times(1000, 10) == [901, 801, 701, 601, 501, 401, 301, 201, 101, 1, 0]
-    assert tables.papers_times(20, 3) == [14, 7, 1, 0]
-    assert tables.papers_times(4, 4) == [4, 3, 2, 1, 0]
+    """Zero-based 0, 100, ..., 900, and the squares of an even grid up to the root of 800; and then out."""
+    assert tables_08.linear_times(1000, 10) == [901, 801, 701, 601, 501, 401, 301, 201, 101, 1, 0]
+    assert tables_08.linear_times(20, 3) == [14, 7, 1, 0]
+    assert tables_08.linear_times(4, 4) == [4, 3, 2, 1, 0]
+    assert tables_08.quadratic_times(1000, 10) == [801, 633, 484, 356, 247, 159, 89, 40, 10, 1, 0]
+    for steps in (10, 20, 50, 100):
+        for times in tables_08.GRIDS.values():
+            assert (np.diff(times(1000, steps)) < 0).all()
 
 
 def test_by_the_papers_times_noise_is_left(monkeypatch):
@@ -117,9 +196,9 @@ def test_by_the_papers_times_noise_is_left(monkeypatch):
     def too_sure(x_t, t):  # as networks are that expect the noise of t and no more
         return perfect(x_t, t) if t[0] > 1 else np.clip(perfect(x_t, t), -1, 1)
 
-    monkeypatch.setattr(tables, "distances", drawn.append)
+    monkeypatch.setattr(tables_08, "distances", drawn.append)
     for network in (perfect, too_sure):
         monkeypatch.setattr(training, "load_weights", lambda *_, network=network: (network, noise))
-        tables.by_papers_times(10, 300)
+        tables_08.by_times(tables_08.linear_times, "sigma-hat", 10, 300)
     np.testing.assert_allclose(drawn[0], 0, atol=1e-3)
     assert drawn[1].std() == pytest.approx(sampling.sigma_hat(noise, 101, 1), rel=0.05)

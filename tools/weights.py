@@ -1,10 +1,11 @@
-"""Train the packaged weights anew: `make weights WEIGHTS=digits` (or classifier). Needs MNIST; the cards say how long it took.
+"""Train packaged weights anew: `make weights WEIGHTS="digits classifier"`, one after the other. The cards say how long it took.
 
-What comes out differs by machine: sums are rounded in another order, and training magnifies that. Digits go on from their
-checkpoints, in build/weights, if they were stopped.
+Needs MNIST. What comes out differs by machine: sums are rounded in another order, and training magnifies that. Networks that draw
+go on from their checkpoints, in build/weights, if they were stopped.
 """
 
 import hashlib
+import inspect
 import platform
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lessons_lib import data, diffusion, metrics, sampling, training, unet, weights
+from lessons_lib import data, diffusion, judges, metrics, optimizers, sampling, training, weights
 from lessons_lib.schedule import Schedule
 
 # isort: split
@@ -23,7 +24,13 @@ import keras
 import tensorflow as tf
 
 SEED = 0
-TARGETS = {"noise": data.the_noise, "velocity": diffusion.to_velocity}
+TARGETS = {"noise": data.the_noise, "velocity": diffusion.to_velocity, "x_0": data.the_image}
+OPTIMIZERS = {
+    "adam": lambda rates, beta_2: keras.optimizers.Adam(rates, beta_2=beta_2),
+    "muon": lambda rates, beta_2: optimizers.Muon(rates, adam_beta_2=beta_2),
+}
+NETWORK = {"size": 28, "channels": 1, "widths": [32, 64], "blocks": 2, "patch": 2}  # lesson 05's
+DIGITS = {"steps": 40_000, "batch": 64, "blocks": 3, "rate": 3e-3, "decay": 0.999}  # what the packaged one changes
 
 
 def classifier(folder=weights.FOLDER, epochs=8, train="train", test="test"):
@@ -31,7 +38,7 @@ def classifier(folder=weights.FOLDER, epochs=8, train="train", test="test"):
     keras.utils.set_random_seed(SEED)
     batch, images = 128, len(arrays(train)[0])
     steps = images // batch
-    model = metrics.classifier()
+    model = judges.classifier()
     rate = keras.optimizers.schedules.CosineDecay(0.0, epochs * steps, warmup_target=3e-3, warmup_steps=max(1, steps // 4))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.AdamW(rate, weight_decay=0.01), loss, metrics=["accuracy"], jit_compile=False)
@@ -51,7 +58,7 @@ def classifier(folder=weights.FOLDER, epochs=8, train="train", test="test"):
 
     card |= {
         "minutes": round(minutes, 1),
-        "network": "metrics.classifier()",
+        "network": "judges.classifier()",
         "settings": f"AdamW, weight decay 0.01, learning rate 3e-3 with a cosine's decay, batches of {batch}, {epochs} epochs; "
         "images turned by up to 11 degrees, moved by up to 8 % and scaled by up to 10 %",
         "loss": round(history.history["loss"][-1], 4),
@@ -64,17 +71,38 @@ def classifier(folder=weights.FOLDER, epochs=8, train="train", test="test"):
     return card
 
 
-def digits(folder=weights.FOLDER, checkpoints=Path("build/weights"), steps=40_000, images=2000, split="train"):
+def digits(folder=weights.FOLDER, checkpoints=Path("build/weights"), images=2000, **changes):
     """The network that draws digits: lesson 05's recipe, deeper, for longer, and with a longer average."""
-    card, start, here = described(split), time.monotonic(), []
+
+    def measured(run):
+        ddpm, ddim = (distance(run, 50, images, eta=eta) for eta in (1.0, 0.0))
+        return f"{ddpm} in 50 steps of DDPM, {ddim} of DDIM; {images} digits each, against MNIST's test digits"
+
+    return packaged("digits", measured, folder, checkpoints, **DIGITS | changes)
+
+
+def packaged(name, measured, folder, checkpoints, **options):
+    """Train a network by the recipe, measure it as it will be loaded, in 16 bits, and package it with its card.
+
+    Goes on from its checkpoints. One that was packaged from them is not trained again: several names in a row may be stopped too.
+    """
+    checkpoints, path = Path(checkpoints) / name, Path(folder) / f"{name}.weights.h5"
+    done = checkpoints / "packaged"
+    if done.exists():
+        print(f"{name}: packaged already; delete {checkpoints} to train it again", flush=True)
+        return weights.read(path)
+    card, start, here = described(options.get("split", "train")), time.monotonic(), []
     told = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: here.append(tell(epoch, logs)))
-    run = recipe(checkpoints, steps=steps, batch=64, blocks=3, rate=3e-3, decay=0.999, split=split, callbacks=[told])
+    run = recipe(checkpoints, callbacks=[told], **options)
     minutes = (time.monotonic() - start) / 60 * len(run.card["losses"]) / len(here)  # of all parts, if it was stopped before
     card |= {"minutes": round(minutes, 1)} | run.card
     with run.average.applied():
-        ddpm, ddim = (distance(run, 50, images, eta=eta) for eta in (1.0, 0.0))
-        card["distance"] = f"{ddpm} in 50 steps of DDPM, {ddim} of DDIM; {images} digits each, against MNIST's test digits"
-        training.save_weights(run.model, Path(folder) / "digits.weights.h5", card)
+        card["distance_in_32_bits"] = measured(run)
+        training.save_weights(run.model, path, card, dtype="float16")
+        weights.load_into(run.model, path)
+        card["distance"] = measured(run)
+        training.save_weights(run.model, path, card, dtype="float16")
+    done.touch()
     return card
 
 
@@ -92,46 +120,54 @@ def recipe(
     *,
     steps=4200,
     batch=32,
-    widths=(32, 64),
-    blocks=2,
-    patch=2,
+    build="unet.unet",
     target="velocity",
     schedule="cosine",
+    optimizer="adam",
     rate=4e-3,
     beta_2=0.99,
     decay=0.99,
     precision="float32",
     seed=SEED,
+    source="mnist",
     split="train",
+    size=None,
+    null=None,
+    drop=0.1,
     pairs=None,
     callbacks=(),
+    **network,
 ):
-    """Train a network to draw digits; without a word, as lesson 05 does. Gives a `Run`.
+    """Train a network to draw; without a word, digits as lesson 05 does. Gives a `Run`.
 
-    pairs: what makes the pairs of its batches of images and its schedule, in place of `data.noisify` with the target.
+    build, network: the function of lessons_lib that builds it, and its arguments (of lesson 05's, those that differ). source,
+    split, size: of `data.load`; null, drop: of `data.noisify`. pairs: a function of (batches, schedule, seed) that makes the
+    pairs, in place of `data.noisify` with the target.
     """
     if steps > 20 and steps % 20:
         raise ValueError(f"steps: expected a multiple of 20, for twenty checkpoints; received {steps}")
     keras.utils.clear_session()  # the same names of layers in every run, for its checkpoints
     keras.utils.set_random_seed(seed)
-    network = {"size": 28, "channels": 1, "widths": list(widths), "blocks": blocks, "patch": patch}
+    network = (NETWORK if build == "unet.unet" else {}) | network
     noise = training.SCHEDULES[schedule](1000)
     usual = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        model = unet.unet(**network)
+        model = training.builder(build)(**network)
     finally:
         keras.config.set_dtype_policy(usual)
     warm_up = steps // 24
     rates = keras.optimizers.schedules.CosineDecay(0.0, steps - warm_up, warmup_target=rate, warmup_steps=warm_up)
-    model.compile(keras.optimizers.Adam(rates, beta_2=beta_2), "mse")
+    model.compile(OPTIMIZERS[optimizer](rates, beta_2), "mse")
     average = training.EMA(decay)
-    images = data.load("mnist", split, batch, seed=seed)
-    pairs = pairs(images, noise) if pairs else data.noisify(images, noise, TARGETS[target], seed=seed)
-    settings = {"seed": seed, "batch": batch, "schedule": schedule, "target": target, "split": split}
+    images = data.load(source, split, batch, seed=seed, size=size)
+    pairs = pairs(images, noise, seed) if pairs else data.noisify(images, noise, TARGETS[target], seed=seed, null=null, drop=drop)
+    settings = {"seed": seed, "batch": batch, "schedule": schedule, "target": target, "source": source, "split": split}
+    settings |= {"null": null, "drop": drop if null else None}
     every = max(1, steps // 20)
     losses = training.fit(model, pairs, steps, checkpoints, settings=settings, average=average, every=every, callbacks=callbacks)
     card = {
+        "build": build,
         "network": network,
         "target": target,
         "schedule": schedule,
@@ -139,20 +175,26 @@ def recipe(
         "precision": precision,
         "seed": seed,
         "steps": steps,
-        "settings": f"Adam, beta_2 {beta_2:g}, learning rate {rate:g} with a warm-up of {warm_up} steps and "
+        "settings": f"{optimizer.capitalize()}, beta_2 {beta_2:g}, learning rate {rate:g} with a warm-up of {warm_up} steps and "
         f"a cosine's decay, batches of {batch}, weights averaged with decay {decay}",
         "losses": [round(float(loss), 4) for loss in losses["loss"]],
     }
     return Run(model, average, noise, card)
 
 
+def usual():
+    """The recipe's settings without a word, as a table's cells name them."""
+    settings = {name: one.default for name, one in inspect.signature(recipe).parameters.items()}
+    apart = ("checkpoints", "steps", "seed", "null", "drop", "pairs", "callbacks", "network")
+    return {name: value for name, value in settings.items() if name not in apart} | NETWORK
+
+
 def distance(run, steps, images=2000, seed=1, eta=0.0):
     """How far digits drawn in so many steps, of DDIM without a word, are from MNIST's test digits."""
-    wrap = training.from_noise if run.card["target"] == "noise" else lambda model: training.from_velocity(model, run.noise)
-    *_, state = sampling.sample(
-        wrap(run.model), run.noise, (images, 28, 28, 1), steps, eta=eta, seed=seed, clip=True, batch_size=250
-    )
-    return metrics.frechet_distance(metrics.features(state.x_t), metrics.reference()[0])
+    predict_noise = training.TARGETS[run.card["target"]](run.model, run.noise)
+    walk = sampling.sample(predict_noise, run.noise, (images, 28, 28, 1), steps, eta=eta, seed=seed, clip=True, batch_size=250)
+    *_, state = walk
+    return metrics.frechet_distance(judges.features(state.x_t), judges.reference()[0])
 
 
 def tell(epoch, logs):
@@ -193,6 +235,8 @@ def described(split):
 
 if __name__ == "__main__":
     names = {"digits": digits, "classifier": classifier}
-    if len(sys.argv) != 2 or sys.argv[1] not in names:
-        sys.exit(f"WEIGHTS: expected one of {', '.join(names)}; received {' '.join(sys.argv[1:]) or 'nothing'}")
-    print(names[sys.argv[1]]())
+    chosen = " ".join(sys.argv[1:]).replace(",", " ").split()
+    if not chosen or not set(chosen) <= names.keys():
+        sys.exit(f"WEIGHTS: expected some of {', '.join(names)}; received {' '.join(sys.argv[1:]) or 'nothing'}")
+    for name in chosen:
+        print(names[name](), flush=True)
