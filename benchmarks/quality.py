@@ -39,9 +39,7 @@ def main(arguments=None, images=2000):
 def parsed(arguments):
     """The options."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument(
-        "--steps", type=int, nargs="*", default=[1200, 2400, 4200], help="of training, a run each (1200 2400 4200)"
-    )
+    parser.add_argument("--steps", type=int, nargs="*", default=[900, 1800, 3600], help="of training, a run each (900 1800 3600)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="a run each (0)")
     parser.add_argument("--recipe", type=setting, nargs="*", default=[], metavar="NAME=VALUE", help="as in tools/weights.py")
     parser.add_argument("--repeats", type=int, default=5, help="of drawing 64 digits (5)")

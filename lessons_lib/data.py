@@ -178,7 +178,7 @@ def noisify(images, schedule, target=the_noise, *, seed=0, null=None, drop=0.1):
     if not isinstance(seed, int | np.integer):
         raise TypeError(f"seed: expected an integer; received {seed!r}")
     nulls = [] if null is None else _nulls(null, others)
-    drops = drop if isinstance(drop, tuple) else (drop,)
+    drops = drop if isinstance(drop, tuple) else (drop,)  # one draw for all, or one for each
     if len(drops) not in {1, len(nulls)} or not all(isinstance(share, Real) and 0 <= share <= 1 for share in drops):
         raise ValueError(f"drop: expected a probability in [0, 1], or a tuple of {len(nulls)}; received {drop!r}")
     _warn_if_the_mean_shows(schedule, spec.shape)

@@ -14,7 +14,7 @@ class Muon(keras.optimizers.Muon):
 
     A kernel (height, width, inputs, outputs) counts as the matrix that it is for a patch of the image, (height * width * inputs,
     outputs). Of an update U S V^T it takes U V^T, which five Newton-Schulz steps find up to a factor of 0.7 to 1.2 for each
-    direction, times 0.2 sqrt(max(rows, columns)), so that it is as large as Adam's (Liu et al. 2025, section 2.2). Vectors, and
+    direction, times 0.2 sqrt(max(rows, columns)), so that it is as large as Adam's (Liu et al. 2025). Vectors, and
     matrices with fewer than 16 rows or columns (normalisations, the network's last layer), get Adam's updates, with the same
     learning rate. Without weight decay, unless it is asked for. Other arguments are those of Keras.
     """

@@ -27,7 +27,7 @@
 # - **sample** new digits from pure noise, and measure what they lack.
 #
 # **You need** Python and NumPy, and a first acquaintance with training a network; no lesson before this one. To run,
-# it takes <!-- measured -->about 4 minutes on two CPU cores and 1.3 GB of memory<!-- /measured -->.
+# it takes <!-- measured -->about 4 minutes on two CPU cores and 1.4 GB of memory<!-- /measured -->.
 
 # %%
 try:

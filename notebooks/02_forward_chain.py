@@ -27,7 +27,7 @@
 # - **repair** a common short cut, a schedule that never quite ends in noise.
 #
 # **You need** lesson 01, and what a Gaussian is: its mean and its variance. To run, it
-# takes <!-- measured -->about 1 minute on two CPU cores and 1.2 GB of memory<!-- /measured -->.
+# takes <!-- measured -->about 1 minute on two CPU cores and 1.4 GB of memory<!-- /measured -->.
 
 # %%
 try:

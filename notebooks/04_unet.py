@@ -27,7 +27,7 @@
 # - **test** it, before the real training, the way practitioners do.
 #
 # **You need** lesson 03: $x_t$, $\bar\alpha_t$ and the perfect denoiser. To run, it
-# takes <!-- measured -->about 1 minute on two CPU cores and 1.6 GB of memory<!-- /measured -->.
+# takes <!-- measured -->about 1 minute on two CPU cores and 1.7 GB of memory<!-- /measured -->.
 
 # %%
 try:

@@ -30,7 +30,7 @@
 #
 # **You need** lesson 02 (the end of the chain), lesson 03 (the posterior, the perfect denoiser) and the outcome of
 # lesson 05, a network that comes with the library. To run, it
-# takes <!-- measured -->about 1 minute on two CPU cores and 1.1 GB of memory<!-- /measured -->.
+# takes <!-- measured -->about 2 minutes on two CPU cores and 1.1 GB of memory<!-- /measured -->.
 
 # %%
 try:

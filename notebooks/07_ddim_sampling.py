@@ -27,7 +27,7 @@
 # - **travel** between pictures: blend two noises, and find the noise that a digit comes from.
 #
 # **You need** lesson 06 (the walk back, its posterior) and the packaged network. To run, it
-# takes <!-- measured -->about 1 minute on two CPU cores and 0.9 GB of memory<!-- /measured -->.
+# takes <!-- measured -->about 2 minutes on two CPU cores and 1.0 GB of memory<!-- /measured -->.
 
 # %%
 try:

@@ -28,7 +28,7 @@
 # - **judge** samplers, as the tables of the DDIM paper do, and what each lesson of this course bought.
 #
 # **You need** lessons 05 to 07. To run, it
-# takes <!-- measured -->about 2 minutes on two CPU cores and 1.8 GB of memory<!-- /measured -->.
+# takes <!-- measured -->about 3 minutes on two CPU cores and 2.0 GB of memory<!-- /measured -->.
 
 # %%
 try:

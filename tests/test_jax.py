@@ -11,6 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ["test_schedule.py", "test_diffusion.py", "test_oracle.py", "test_layers.py"]
 FILES += [
+    "test_guidance.py",
+    "test_optimizers.py",
     "test_unet.py::test_unet_equals_a_second_implementation",
     "test_unet.py::test_every_weight_receives_a_gradient",
     "test_sampling.py::test_clipping_recomputes_the_noise",

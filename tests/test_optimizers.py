@@ -33,7 +33,7 @@ def steps(shape, gradients, **arguments):
 
 @pytest.mark.parametrize("shape", [(20, 30), (3, 3, 4, 40), (3, 3, 16, 16), (1, 1, 64, 16)])
 def test_a_kernel_is_a_matrix_and_its_update_orthogonal(shape):
-    """Momentum 0.95 with Nesterov's look ahead, Newton-Schulz, and the size of Adam's updates (Liu et al. 2025, section 2.2)."""
+    """Momentum 0.95 with Nesterov's look ahead, Newton-Schulz, and the size of Adam's updates (Liu et al. 2025)."""
     gradients, momentum, expected = RNG.normal(size=(4, *shape)), 0, np.zeros((np.prod(shape[:-1]), shape[-1]))
     for gradient, received in zip(gradients, steps(shape, gradients), strict=True):
         matrix = gradient.reshape(expected.shape)

@@ -30,7 +30,14 @@ OPTIMIZERS = {
     "muon": lambda rates, beta_2: optimizers.Muon(rates, adam_beta_2=beta_2),
 }
 NETWORK = {"size": 28, "channels": 1, "widths": [32, 64], "blocks": 2, "patch": 2}  # lesson 05's
-DIGITS = {"steps": 40_000, "batch": 64, "blocks": 3, "rate": 3e-3, "decay": 0.999}  # what the packaged one changes
+DIGITS = {
+    "optimizer": "adam",
+    "steps": 40_000,
+    "batch": 64,
+    "blocks": 3,
+    "rate": 3e-3,
+    "decay": 0.999,
+}  # what the packaged one changes
 
 
 def classifier(folder=weights.FOLDER, epochs=8, train="train", test="test"):
@@ -118,12 +125,12 @@ class Run(NamedTuple):
 def recipe(
     checkpoints=None,
     *,
-    steps=4200,
+    steps=3600,
     batch=32,
     build="unet.unet",
     target="velocity",
     schedule="cosine",
-    optimizer="adam",
+    optimizer="muon",
     rate=4e-3,
     beta_2=0.99,
     decay=0.99,
