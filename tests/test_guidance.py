@@ -47,7 +47,7 @@ def test_pictures_do_not_depend_on_the_batch_size(model, size):
     np.testing.assert_allclose(parts(X_T, T), whole(X_T, T), atol=1e-6)
     chain = schedule.linear(10)
     drawn = [list(sampling.sample(one, chain, X_T.shape, 4, eta=1))[-1].x_t for one in (whole, parts)]
-    np.testing.assert_allclose(drawn[0], drawn[1], atol=1e-4)
+    np.testing.assert_allclose(drawn[0], drawn[1], atol=1e-5 * np.abs(drawn[0]).max())  # untrained: the walk grows
 
 
 def test_a_sampler_that_splits_is_told_who_should(model):
