@@ -372,7 +372,7 @@ def under_both(t):
     )
 
 
-interact(under_both, t=(0, T, 10))
+sliders = interact(under_both, t=(0, T, 10))
 
 # %% [markdown]
 # ## The schedule doctor

@@ -369,7 +369,7 @@ def after(step):
     return plots.show_filmstrip(rows, alt, row_labels=["x_t", "guess"])
 
 
-interact(after, step=(1, STEPS))
+sliders = interact(after, step=(1, STEPS))
 
 # %% [markdown]
 # ## What can go wrong

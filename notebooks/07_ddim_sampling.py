@@ -420,7 +420,7 @@ def digits_by(steps, eta):
     return plots.show_images(draw(steps, eta=eta), f"Eight digits, {steps = }, {eta = }.")
 
 
-interact_manual(digits_by, steps=(1, 50), eta=(0.0, 1.0, 0.1))
+sliders = interact_manual(digits_by, steps=(1, 50), eta=(0.0, 1.0, 0.1))
 
 # %% [markdown]
 # ## Between two noises
