@@ -30,14 +30,7 @@ OPTIMIZERS = {
     "muon": lambda rates, beta_2: optimizers.Muon(rates, adam_beta_2=beta_2),
 }
 NETWORK = {"size": 28, "channels": 1, "widths": [32, 64], "blocks": 2, "patch": 2}  # lesson 05's
-DIGITS = {
-    "optimizer": "adam",
-    "steps": 40_000,
-    "batch": 64,
-    "blocks": 3,
-    "rate": 3e-3,
-    "decay": 0.999,
-}  # what the packaged one changes
+DIGITS = {"steps": 30_000, "batch": 64, "blocks": 3, "decay": 0.999}  # what the packaged one changes
 
 
 def classifier(folder=weights.FOLDER, epochs=8, train="train", test="test"):
