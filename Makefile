@@ -10,11 +10,6 @@ READY  := .venv/ready-$(EXTRA)-$(firstword $(shell cksum 2>/dev/null <$(LOCK)))
 RUN    := .venv/bin/python -m
 PIP    := $(RUN) pip install --quiet --disable-pip-version-check
 
-# A folder that `make course` made may bring its data along.
-ifneq ($(wildcard tensorflow_datasets/mnist),)
-export TFDS_DATA_DIR ?= $(CURDIR)/tensorflow_datasets
-endif
-
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 18
 	@echo "Knobs: LESSONS_PROFILE=smoke|slow|cpu|gpu, LESSONS=01 (or 01,02), EXTRA=gpu (TensorFlow for CUDA), PYTHON=python3.12"

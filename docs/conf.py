@@ -26,6 +26,7 @@ html_context = {"default_mode": "auto"}  # light or dark, as the reader's system
 html_theme_options = {
     "use_fullscreen_button": False,
     "show_toc_level": 2,
+    "footer_content_items": ["copyright"],  # which names the authors
     "navbar_persistent": [],  # the sidebar has the search
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",

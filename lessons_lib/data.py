@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import io
+import os
 import threading
 import warnings
 from numbers import Real
@@ -66,7 +67,8 @@ def load(name, split="train", batch_size=128, *, seed=None, size=None, label="la
         full. With None it is one pass in the data set's own order; only the last batch may be smaller.
     size: crop to the middle square and resize to (size, size); None keeps the data set's own size.
     label: the feature that serves as label; None gives batches of images alone.
-    data_dir: TFDS's folder; None is the environment's TFDS_DATA_DIR, else TFDS's default. (Glyphs have one of their own.)
+    data_dir: TFDS's folder; None is the environment's TFDS_DATA_DIR, else a `tensorflow_datasets` with this set beside the
+        library or the notebooks' folder, which is announced, else TFDS's default. (Glyphs have one of their own.)
 
     Sets of up to 1 GiB of pixels are decoded once and kept in memory; larger ones are streamed and, with a seed, shuffled
     within a buffer of that size. Raises ValueError or TypeError for bad arguments, DataError for bad data.
@@ -252,6 +254,8 @@ def _builder(name, data_dir=None):
     """TFDS's builder of that name, which knows the features of a data set that need not be there yet."""
     if name == "glyphs" and data_dir is None:
         data_dir = platformdirs.user_cache_path("lessons_lib") / "tensorflow_datasets"  # never a folder of the user's
+    elif data_dir is None and "TFDS_DATA_DIR" not in os.environ:
+        data_dir = _brought_along(name)
     try:
         return tfds.builder(name, data_dir=data_dir)
     except ParseError as error:
@@ -262,6 +266,17 @@ def _builder(name, data_dir=None):
         ) from error
     except (tfds.core.DatasetNotFoundError, AssertionError, ValueError) as error:
         raise ValueError(f"name: expected a data set of TFDS, or 'glyphs'; received {name!r}") from error
+
+
+@functools.cache
+def _brought_along(name):
+    """The TFDS folder with that set which a course's own folder holds, so that it is found however Jupyter was started."""
+    for course in (Path(__file__).parents[1], Path.cwd().parent):
+        folder = course / "tensorflow_datasets"
+        if (folder / name).is_dir():
+            print(f"{name} is taken from {folder}.")
+            return folder
+    return None
 
 
 def _make_ready(builder):

@@ -1,7 +1,12 @@
+import re
+from functools import partial
+
 import numpy as np
 import pytest
 from einops import rearrange
+from IPython.core.interactiveshell import InteractiveShell
 
+from lessons_lib import checks, diffusion, schedule
 from lessons_lib.checks import lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06, lesson_07, lesson_08
 
 
@@ -22,14 +27,14 @@ def unpatch(patches, p, pattern="b h w (p q c) -> b (h p) (w q) c"):
     return rearrange(patches, pattern, p=p, q=p)
 
 
-def attend(q, k, v, root):
+def attend(q, k, v, root, axis=-1):
     scores = np.exp(np.einsum("...ic,...jc->...ij", q, k) / np.sqrt(root))
-    return scores / scores.sum(axis=-1, keepdims=True) @ v
+    return scores / scores.sum(axis=axis, keepdims=True) @ v
 
 
-def multi_head(q, k, v, heads, pattern="b n (h c) -> b h n c", root=None):
+def multi_head(q, k, v, heads, pattern="b n (h c) -> b h n c", root=None, axis=-1):
     q, k, v = (rearrange(x, pattern, h=heads) for x in (q, k, v))
-    return rearrange(attend(q, k, v, root or q.shape[-1]), "b h n c -> b n (h c)")
+    return rearrange(attend(q, k, v, root or q.shape[-1], axis), "b h n c -> b n (h c)")
 
 
 def respaced(chain, times):
@@ -42,15 +47,32 @@ def posterior_mean(x_t, x_0, t, chain, root=np.sqrt):
     return (np.sqrt(before) * beta * x_0 + root(1 - beta) * (1 - before) * x_t) / (1 - now)
 
 
-def step_up(x_s, noise, s, t, chain, into=np.sqrt):
-    a, b = chain.alpha_bar[[s, t]]
-    return np.sqrt(b / a) * (x_s - np.sqrt(1 - a) * noise) + into(1 - b) * noise
+def weighted(x_t, x_0, t, chain, of_x_0=None, of_x_t=None):
+    """The posterior's mean with another weight for one of its ends."""
+    rates = chain.beta[t], chain.alpha_bar[t - 1], chain.alpha_bar[t]
+    zero = np.zeros_like(x_t)
+    part_0 = of_x_0(*rates) * x_0 if of_x_0 else posterior_mean(zero, x_0, t, chain)
+    part_t = of_x_t(*rates) * x_t if of_x_t else posterior_mean(x_t, zero, t, chain)
+    return part_0 + part_t
 
 
-def ddim(x_t, noise, t, s, chain, eta, z, sigma=lambda a, b: np.sqrt((1 - b) / (1 - a) * (1 - a / b)), kept=1.0):
+def library_mean(x_t, x_0, t, chain):
+    return diffusion.posterior(x_0, x_t, chain.alpha_bar[t], chain.alpha_bar[t - 1])[0]
+
+
+def from_velocity(x_t, v, t, s, chain, of_x_0=-1, of_noise=1, root=np.sqrt):
+    (a, b), (c, d) = (root([chain.alpha_bar[at], 1 - chain.alpha_bar[at]]) for at in (t, s))
+    return c * (a * x_t + of_x_0 * b * v) + d * (b * x_t + of_noise * a * v)
+
+
+def posterior_std(a, b):
+    return np.sqrt((1 - b) / (1 - a) * (1 - a / b))
+
+
+def ddim(x_t, noise, t, s, chain, eta, z, sigma=posterior_std, kept=lambda variance, std: variance - std**2, power=1.0):
     a, b = chain.alpha_bar[[t, s]]
-    std = eta * sigma(a, b)
-    return np.sqrt(b / a) * (x_t - np.sqrt(1 - a) * noise) + np.sqrt(1 - b - kept * std**2) * noise + std * z
+    std = eta**power * sigma(a, b)
+    return np.sqrt(b / a) * (x_t - np.sqrt(1 - a) * noise) + np.sqrt(kept(1 - b, std)) * noise + std * z
 
 
 def kernel_distance(x, y, size=None, itself=1, across=2):
@@ -74,10 +96,12 @@ def frechet(x, y, root_trace=root_trace, square=np.square):
     return move + np.trace(one + other) - 2 * root_trace(one @ other)
 
 
-def moving_average(values, decay, warm=lambda n: (1 + n) / (10 + n), first=0):
-    average = values[first]
+def moving_average(values, decay, warm=lambda n: (1 + n) / (10 + n), swap=False):
+    average = values[0]
     for n, value in enumerate(values[1:], 1):
         d = min(decay, warm(n))
+        if swap:
+            d = 1 - d
         average = d * average + (1 - d) * value
     return average
 
@@ -97,6 +121,7 @@ def make_pairs(x_0, chain, rng, low=1, high=5, shape=None, size=1.0):
         (lesson_01.amounts_left, lambda n: np.float32(np.arange(n, 0, -1) / n)),
         (lesson_02.signal_rates, rates),
         (lesson_02.signal_rates, lambda betas: list(rates(betas))),
+        (lesson_02.signal_rates, lambda betas: np.float32(np.exp(np.append(0, np.cumsum(np.log1p(-betas))) / 2))),
         (lesson_03.to_noise, noise),
         (lesson_03.mended, jump),
         (lesson_04.unpatch, unpatch),
@@ -107,7 +132,7 @@ def make_pairs(x_0, chain, rng, low=1, high=5, shape=None, size=1.0):
         (lesson_05.make_pairs, make_pairs),
         (lesson_06.respaced, respaced),
         (lesson_06.mean_from_x_0, posterior_mean),
-        (lesson_07.step_up, step_up),
+        (lesson_07.step_from_velocity, from_velocity),
         (lesson_07.mended, ddim),
         (lesson_08.kernel_distance, kernel_distance),
         (lesson_08.mended, frechet),
@@ -121,64 +146,123 @@ def test_a_right_answer_passes(check, right, capsys):
 @pytest.mark.parametrize(
     ("check", "wrong", "message"),
     [
-        (lesson_01.amounts_left, lambda n: np.linspace(1, 0, n), r"expected \[1.0, 0.5\] first; received \[1.0, 0.0\].*Hint"),
-        (lesson_01.amounts_left, lambda n: [(1 - 1 / n) ** i for i in range(n)], "received .*Hint: step i removes one part"),
-        (lesson_01.amounts_left, lambda n: np.linspace(1, 0, n + 1), r"expected 1 numbers, .*; received shape \(2,\)"),
-        (lesson_01.amounts_left, lambda n: 1.0, r"received shape \(\)"),
-        (lesson_02.signal_rates, lambda b: rates(b)[1:], r"expected 2 numbers, the untouched image first; received shape \(1,\)"),
-        (lesson_02.signal_rates, lambda b: rates(b) ** 2, "and 0.7071 last; received .* and 0.5000. Hint"),  # no root
-        (lesson_02.signal_rates, lambda b: np.sqrt(np.append(1, 1 - b)), "Hint: each step multiplies"),  # alpha, not alpha_bar
-        (lesson_02.signal_rates, lambda b: np.full(len(b) + 1, rates(b)[-1]), "Hint: each step"),  # the product to T
-        (lesson_03.to_noise, lambda x_t, x_0, a: (x_t - np.sqrt(a) * x_0) / (1 - a), "off by up to .*Hint"),  # no root
-        (lesson_03.to_noise, lambda x_t, x_0, a: (x_t - a * x_0) / np.sqrt(1 - a), "off by up to .*Hint"),
+        (lesson_01.amounts_left, lambda n: np.linspace(1, 0, n), "expected 0.200, received 0.000, off by -0.2.*last is 0"),
+        (lesson_01.amounts_left, lambda n: [(1 - 1 / n) ** i for i in range(n)], "step 4: .*the same fraction of the way"),
+        (lesson_01.amounts_left, lambda n: [i / n for i in range(n)], "Hint: that is what has been removed"),
+        (lesson_01.amounts_left, lambda n: [1 - (i + 1) / n for i in range(n)], "Hint: that is what is left after each step"),
+        (lesson_01.amounts_left, lambda n: [(i + 1) / n for i in range(n)], "Hint: the order"),
+        (lesson_01.amounts_left, lambda n: [1 / (n - i) for i in range(n)], "Hint: these are the fractions"),
+        (lesson_01.amounts_left, lambda n: [1 - 1 / (n - i) for i in range(n)], "Hint: this is the share that a step leaves"),
+        (lesson_01.amounts_left, lambda n: range(n, 0, -1), "off by .4.000. Hint: an amount is at most 1"),
+        (lesson_01.amounts_left, lambda n: [1 - i // n for i in range(n)], "Hint: every amount is 1"),
+        (lesson_01.amounts_left, lambda n: [0.5] * n, "Hint: follow the first two steps by hand"),
+        (lesson_01.amounts_left, lambda n: np.linspace(1, 0, n + 1), r"expected 5 numbers, .* shape \(6,\). Hint: what is left"),
+        (lesson_01.amounts_left, lambda n: 1.0, r"received shape \(\). Hint: it is one number a step"),
+        (lesson_02.signal_rates, lambda b: rates(b)[1:], r"expected 3 numbers, .*received shape \(2,\). Hint: to which t"),
+        (lesson_02.signal_rates, lambda b: rates(b)[-1], r"received shape \(\). Hint: a rate is wanted for each t"),
+        (lesson_02.signal_rates, lambda b: rates(b) ** 2, r"\[1.0, 0.8, 0.6\]; received \[1.0, 0.64, 0.36\]. Hint: .*power"),
+        (lesson_02.signal_rates, lambda b: np.sqrt(np.append(1, 1 - b)), r"received \[1.0, 0.8, 0.75\]. Hint: .*a single step"),
+        (lesson_02.signal_rates, lambda b: np.sqrt(1 - rates(b) ** 2), r"received \[0.0, 0.6, 0.8\]. Hint: .*the noise"),
+        (lesson_02.signal_rates, lambda b: np.full(len(b) + 1, rates(b)[-1]), r"\[0.6, 0.6, 0.6\]. Hint: .*how many steps"),
+        (lesson_02.signal_rates, lambda b: rates(1 - b), "Hint: beta is what a step adds"),
+        (lesson_02.signal_rates, lambda b: np.roll(rates(b), -1), r"received \[0.8, 0.6, 1.0\]. Hint: .*belongs to t = 0"),
+        (lesson_02.signal_rates, lambda b: rates(b) * np.exp(b.sum()), "Hint: by which factor"),
+        (lesson_02.signal_rates, lambda b: rates(b) ** (1 + (len(b) > 2)), r"1,000 betas: at t = \d+, .*; received .*power"),
+        (
+            lesson_03.to_noise,
+            lambda x_t, x_0, a: noise(x_t, x_0, a) / np.sqrt(1 - a),
+            "x_t = 2.2, x_0 = 2 and alpha_bar = 0.64: expected 1.0000, received 1.6667. Hint: 1 - alpha_bar is a variance",
+        ),
+        (lesson_03.to_noise, lambda x_t, x_0, a: (x_t - a * x_0) / np.sqrt(1 - a), "received 1.5333. Hint: how much of x_0"),
+        (lesson_03.to_noise, lambda x_t, x_0, a: (x_t - x_0) / np.sqrt(1 - a), "received 0.3333. Hint: x_t contains x_0 faded"),
+        (lesson_03.to_noise, lambda *a: -noise(*a), "expected 1.0000, received -1.0000. Hint: the signs"),
+        (lesson_03.to_noise, lambda x_t, x_0, a: x_t - np.sqrt(a) * x_0, "received 0.6000. Hint: that is the noise as it stands"),
+        (lesson_03.to_noise, lambda *a: noise(*a) * (1 - a[2]), "received 0.3600. Hint: that is multiplied"),
+        (lesson_03.to_noise, lambda *a: noise(*a) * np.sqrt(1 / a[2] - 1), "received 0.7500. Hint: .*the rate of x_0"),
+        (lesson_03.to_noise, lambda x_t, x_0, a: noise(x_0, x_t, a), "received 0.4000. Hint: x_t is the first argument"),
+        (lesson_03.to_noise, lambda x_t, x_0, a: noise(x_t, x_0, 1 - a), "received 1.2500. Hint: this is the formula for x_0"),
+        (lesson_03.to_noise, lambda *a: 2 * noise(*a), "received 2.0000. Hint: write down x_t"),
         (lesson_03.to_noise, lambda x_t, x_0, a: noise(x_t, x_0, a)[0], "expected the shape of x_t"),
-        (lesson_03.mended, lambda *a: jump(*a, first=0), "at t = 1: expected x_0 times 0.9487; received it times 0.8485. Hint"),
+        (lesson_03.to_noise, lambda *a: [noise(*a)].clear(), "received None: does your function return"),
+        (lesson_03.to_noise, diffusion.to_noise, "expected code of your own"),
+        (
+            lesson_03.mended,
+            lambda *a: jump(*a, first=0),
+            "at t = 2: expected x_0 times 0.8485; received it times 0.6000. Hint: that is the rate at t = 3; which entry",
+        ),
+        (lesson_03.mended, lambda *a: jump(*a, first=2), "received it times 0.9487. Hint: that is the rate at t = 1"),
         (
             lesson_03.mended,
             lambda *a: jump(*a, root=float),
-            "expected the noise times 0.3162; received it times 0.1000. .*variance",
+            "expected the noise times 0.5292; received it times 0.2800. Hint: 1 - alpha_bar is a variance",
         ),
         (
             lesson_03.mended,
-            lambda x, z, t, b: jump(x, z, t, b[1:]),
-            "at t = 1: expected x_0 times 0.9487; received it times 0.8944",
+            lambda x, z, t, b: np.cumprod(1 - b)[t - 1] * x + 0 * z,
+            "expected x_0 times 0.8485; received it times 0.7200. Hint: alpha_bar is the rate squared",
         ),
+        (lesson_03.mended, lambda x, z, t, b: jump(x, z, 1, b[t - 1 :]), "received it times 0.8944. Hint: that is a single step"),
         (
             lesson_03.mended,
             lambda x, z, t, b: jump(x, z, t, b[[0, 0, 1, 2, 3]][: t + 1], 0),
-            "expected x_0 times 0.9487; received",
+            "expected x_0 times 0.8485; received it times 0.8050. Hint: alpha_bar at t is the product of the first t",
         ),
         (lesson_03.mended, lambda x, z, t, b: jump(x, z, t, b)[0], r"the shape of x_0, \(3, 4\); received \(4,\)"),
-        (lesson_04.unpatch, lambda x, p: unpatch(x, p, "b h w (p q c) -> b (p h) (q w) c"), ".*% of them elsewhere. Hint"),
-        (lesson_04.unpatch, lambda x, p: unpatch(x, p, "b h w (q p c) -> b (h p) (w q) c"), ".*% of them elsewhere. Hint"),
-        (lesson_04.unpatch, lambda x, p: x, r"p = 2: expected shape \(2, 4, 6, 3\); received \(2, 2, 3, 12\). Hint"),
-        (lesson_04.multi_head, lambda q, k, v, heads: attend(q, k, v, 6), "with 2 heads: .* off by up to .*Hint"),
-        (lesson_04.multi_head, lambda q, k, v, heads: multi_head(q, k, v, heads, root=6), "off by up to .*of 3, not of 6"),
-        (lesson_04.multi_head, lambda q, k, v, heads: multi_head(q, k, v, heads, "b n (c h) -> b h n c"), "with 2 heads: .*Hint"),
-        (lesson_04.multi_head, lambda q, k, v, heads: q[0], r"expected the shape of v, \(2, 5, 6\); received \(5, 6\)"),
-        (lesson_05.moving_average, lambda v, d: moving_average(v, 1 - d), "Hint: d stands at what is remembered"),
-        (lesson_05.moving_average, lambda v, d: moving_average(v, d, lambda n: 1), "with decay 0.5: .*smaller of decay and"),
+        (lesson_04.unpatch, partial(unpatch, pattern="b h w (q p c) -> b (h p) (w q) c"), "side = 3: .*% are elsewhere.* mirrored"),
+        (lesson_04.unpatch, partial(unpatch, pattern="b h w (p q c) -> b (p h) (q w) c"), "side = 3: .* the last index runs fast"),
+        (lesson_04.unpatch, partial(unpatch, pattern="b h w (p q c) -> b (p h) (w q) c"), "side = 3: .* the last index runs fast"),
+        (lesson_04.unpatch, partial(unpatch, pattern="b h w (p q c) -> b (h p) (q w) c"), "side = 3: .* the last index runs fast"),
+        (lesson_04.unpatch, partial(unpatch, pattern="b h w (c p q) -> b (h p) (w q) c"), "side = 3: .* C runs fastest in it"),
+        (lesson_04.unpatch, lambda x, p: x.reshape(2, 6, 12, 2), "side = 3: .* none has moved"),
+        (lesson_04.unpatch, lambda x, p: unpatch(x, p)[:, ::-1], "side = 3: .* follow one pixel"),
+        (lesson_04.unpatch, lambda x, p: x, r"shape \(2, 6, 12, 2\) from \(2, 2, 4, 18\); received \(2, 2, 4, 18\). Hint"),
+        (lesson_04.multi_head, lambda q, k, v, heads: attend(q, k, v, 6), "with 3 heads: .* off by up to .* one single head"),
+        (lesson_04.multi_head, partial(multi_head, root=6), "with 3 heads: .* by which root"),
+        (lesson_04.multi_head, partial(multi_head, root=1), "with 3 heads: .* not divided by any root"),
+        (lesson_04.multi_head, partial(multi_head, axis=-2), r"with 3 heads: .* one \*query\* must add up to 1"),
+        (lesson_04.multi_head, partial(multi_head, pattern="b n (c h) -> b h n c"), "with 3 heads: .* follow each other"),
+        (
+            lesson_04.multi_head,
+            lambda *a: rearrange(multi_head(*a, pattern="b n (c h) -> b h n c"), "b n (h c) -> b n (c h)", h=a[-1]),
+            "with 3 heads: .* follow each other",
+        ),
+        (lesson_04.multi_head, lambda q, k, v, heads: multi_head(k, q, v, heads), "with 3 heads: .* changed places"),
+        (
+            lesson_04.multi_head,
+            lambda *a: attend(*(x.reshape(2, a[-1], -1, 6) for x in a[:3]), 6).reshape(2, 6, 6),
+            "with 3 heads: .* the positions were divided",
+        ),
+        (lesson_04.multi_head, lambda *a: multi_head(*a) + 1, "with 3 heads: .* off by up to 1. Hint: compare the first head"),
+        (lesson_04.multi_head, lambda q, k, v, heads: q[0], r"the shape of the values, \(2, 6, 6\); received \(6, 6\)"),
+        (
+            lesson_05.moving_average,
+            lambda v, d: moving_average(v, d, swap=True),
+            "0, 1, 1, 1, 1 .*Hint: d and 1 - d have changed",
+        ),
+        (
+            lesson_05.moving_average,
+            lambda v, d: moving_average(v, d, lambda n: 1),
+            "expected 0.9950, received 0.0394. .*the warm-up",
+        ),
         (
             lesson_05.moving_average,
             lambda v, d: moving_average(v, d, lambda n: n / (9 + n)),
-            "in step n, from 1",
+            "0, 1, 1, 1, 1 .*n = 0 in the first",
         ),
-        (lesson_05.moving_average, lambda v, d: moving_average(v, 1.0), "with decay 0.5: .*Hint: .*smaller of decay and"),
-        (lesson_05.moving_average, lambda v, d: np.mean(v, axis=0), "of 30 values with decay 0.5: expected .*Hint"),
-        (lesson_05.moving_average, lambda v, d: 0.0, r"shape \(3,\) like each of the values; received shape \(\)"),
+        (lesson_05.moving_average, lambda v, d: moving_average(v, 1.0), "of 30 values with decay 0.5: .*without `decay`"),
+        (lesson_05.moving_average, lambda v, d: np.mean(v, axis=0), "expected 0.9950, received 0.8000. Hint: work out"),
+        (lesson_05.moving_average, lambda v, d: 0.0, r"shape \(1,\) like each of the values; received shape \(\)"),
+        (lesson_05.min_snr, lambda s, gamma: np.minimum(s.snr, gamma)[1:], "gamma = 5: .*Hint: these are the weights for x_0"),
+        (lesson_05.min_snr, lambda s, gamma: np.minimum(s.snr, gamma) * (1 - s.alpha_bar), r"in 1..50, shape .*begin at t = 0"),
+        (lesson_05.min_snr, lambda s, gamma: np.minimum(1, gamma / s.snr[1:]), "gamma = 5: .*the weights for the noise"),
+        (lesson_05.min_snr, lambda s, gamma: np.maximum(s.snr, gamma)[1:] * (1 - s.alpha_bar[1:]), "not the larger"),
+        (lesson_05.min_snr, lambda s, gamma: s.snr[1:], "expected .* at t = 1, .*when the velocity's is 1"),
         (
-            lesson_05.min_snr,
-            lambda s, gamma: np.minimum(s.snr, gamma)[1:],
-            "gamma = 5.0: .*Hint: an error of x_0 weighs",
+            lesson_05.make_pairs,
+            lambda *a: make_pairs(*a, low=0),
+            r"from 1 to 4 .* received \[0, 1, 2, 3, 4\]. Hint: what does t = 0",
         ),
-        (
-            lesson_05.min_snr,
-            lambda s, gamma: np.minimum(s.snr, gamma) * (1 - s.alpha_bar),
-            r"in 1..50, shape .*begin at t = 0",
-        ),
-        (lesson_05.min_snr, lambda s, gamma: (np.minimum(s.snr, gamma) / np.maximum(s.snr, 1e-9))[1:], "expected .* at t = "),
-        (lesson_05.make_pairs, lambda *a: make_pairs(*a, low=0), r"from 1 to 4 .* received \[0, 1, 2, 3, 4\]. Hint: t = 0 is"),
-        (lesson_05.make_pairs, lambda *a: make_pairs(*a, high=4), r"received \[1, 2, 3\]. Hint: .*leaves its upper end out"),
+        (lesson_05.make_pairs, lambda *a: make_pairs(*a, high=4), r"received \[1, 2, 3\]. Hint: .*is the upper end of"),
         (lesson_05.make_pairs, lambda *a: make_pairs(*a, shape=(4, 4, 1)), "received the same for two of them. Hint"),
         (lesson_05.make_pairs, lambda *a: make_pairs(*a, size=1.2), "expected noise of mean 0 .* received -?0.0. and 1.2"),
         (lesson_05.make_pairs, lambda x, *a: (x, *make_pairs(x, *a)[1:]), "off by up to .*Hint: .DDPM, eq. 4"),
@@ -187,22 +271,110 @@ def test_a_right_answer_passes(check, right, capsys):
             lambda *a: [part[:1] for part in make_pairs(*a)],
             r"the shape of x_0, \(400, 4, 4, 1\); received \(1",
         ),
-        (lesson_06.respaced, lambda chain, times: respaced(chain, times)[::-1], "the first beta is the one next to the data"),
-        (lesson_06.respaced, lambda chain, times: chain.beta[times[::-1]][1:], "differ in step .*Hint: alpha_bar is the product"),
-        (lesson_06.respaced, lambda chain, times: chain.beta[times], r"each of the 20 steps; received shape \(21,\). Hint"),
-        (lesson_06.mean_from_x_0, lambda x_t, x_0, t, chain: posterior_mean(x_0, x_t, t, chain), "off by up to .*Hint"),
-        (lesson_06.mean_from_x_0, lambda *a: posterior_mean(*a, root=lambda x: x), "the root of 1 - beta"),
-        (lesson_06.mean_from_x_0, lambda *a: posterior_mean(*a)[0], r"the shape of x_t, \(3, 4\); received \(4,\)"),
-        (lesson_07.step_up, lambda *a: step_up(*a, into=lambda x: x), "from s = 0 to t = 1: .*ends up to .*Hint"),
-        (lesson_07.step_up, lambda x, noise, s, t, chain: step_up(x, noise, t, s, chain), "expected an x_t from which .*Hint"),
-        (lesson_07.step_up, lambda *a: step_up(*a)[0], r"the shape of x_s, \(3, 4\); received \(4,\)"),
+        (
+            lesson_06.respaced,
+            lambda chain, times: respaced(chain, times)[::-1],
+            r"beta is off by [+-]0.*: expected .*Hint: .*their order",
+        ),
+        (
+            lesson_06.respaced,
+            lambda chain, times: chain.beta[times[::-1]][1:],
+            "from 5 to 12, beta is off.*betas of the long chain",
+        ),
+        (
+            lesson_06.respaced,
+            lambda chain, times: chain.beta[times],
+            r"expected 3 betas, one for each .*; received shape \(4,\). Hint",
+        ),
+        (
+            lesson_06.respaced,
+            lambda chain, times: 1 - respaced(chain, times),
+            "is the part of the signal's variance that a step keeps",
+        ),
+        (lesson_06.respaced, lambda chain, times: 1 - (1 - respaced(chain, times)) ** 0.5, "belong to them, or its root"),
+        (lesson_06.respaced, lambda chain, times: respaced(chain, times) ** 0.5, "this is a standard deviation"),
+        (lesson_06.respaced, lambda chain, times: -np.diff(chain.alpha_bar[times[::-1]]), "a part of what was left"),
+        (lesson_06.respaced, lambda chain, times: 1 - 1 / (1 - respaced(chain, times)), "no beta is negative"),
+        (lesson_06.respaced, lambda chain, times: -np.diff(np.cumsum(chain.beta)[times])[::-1], "betas do not add up"),
+        (lesson_06.respaced, lambda chain, times: 0.9 * respaced(chain, times), "What does one step do to this product"),
+        (
+            lesson_06.mean_from_x_0,
+            lambda x_t, x_0, t, chain: posterior_mean(x_0, x_t, t, chain),
+            r"of x_0 is off by \+0.*changed places",
+        ),
+        (lesson_06.mean_from_x_0, lambda *a: posterior_mean(*a, root=lambda x: x), "of x_t is off by -0.*does 1 - beta multiply"),
+        (
+            lesson_06.mean_from_x_0,
+            lambda *a: weighted(*a, of_x_0=lambda b, s, t: s * b / (1 - t)),
+            "of x_0 .*does alpha_bar multiply",
+        ),
+        (
+            lesson_06.mean_from_x_0,
+            lambda *a: weighted(*a, of_x_0=lambda b, s, t: t**0.5 * b / (1 - t)),
+            "how much of x_0 is in x_t, or",
+        ),
+        (lesson_06.mean_from_x_0, lambda *a: weighted(*a, of_x_0=lambda b, s, t: s**0.5 * b), "of x_0 .*what do you divide by"),
+        (
+            lesson_06.mean_from_x_0,
+            lambda *a: weighted(*a, of_x_0=lambda b, s, t: s**0.5 * b / max(1 - s, 1e-9)),
+            "in the denominator",
+        ),
+        (
+            lesson_06.mean_from_x_0,
+            lambda *a: weighted(*a, of_x_t=lambda b, s, t: t**0.5 * (1 - s) / (1 - t)),
+            "this factor is of one",
+        ),
+        (
+            lesson_06.mean_from_x_0,
+            lambda *a: weighted(*a, of_x_t=lambda b, s, t: (1 - b) ** 0.5 * (1 - s)),
+            "of x_t .*you divide by",
+        ),
+        (lesson_06.mean_from_x_0, lambda *a: weighted(*a, of_x_t=lambda b, s, t: (1 - b) ** 0.5), "it must be 0. Which factor"),
+        (lesson_06.mean_from_x_0, lambda *a: 0.9 * posterior_mean(*a), "at t = 10: .*the mean must be x_0 itself"),
+        (
+            lesson_06.mean_from_x_0,
+            lambda *a: abs(posterior_mean(*a)),
+            "right for ones and zeros, but off by up to .*weighted sum",
+        ),
+        (lesson_06.mean_from_x_0, lambda *a: posterior_mean(*a)[0], r"the shape of x_t, \(3,\); received \(\)"),
+        (lesson_06.mean_from_x_0, lambda *a: (posterior_mean(*a), 0.1), "expected the mean alone; received a tuple"),
+        (lesson_06.mean_from_x_0, library_mean, "expected a formula .*; received a call of the library"),
+        (lesson_07.step_from_velocity, lambda *a: from_velocity(*a, of_x_0=1), "expected 0.68.*received 1.96.*sign .* enter it"),
+        (lesson_07.step_from_velocity, lambda *a: from_velocity(*a, of_noise=-1), "Hint: look at the noise again: .*sign"),
+        (lesson_07.step_from_velocity, lambda *a: from_velocity(*a, of_x_0=1, of_noise=-1), "Hint: that goes as far, but up"),
+        (lesson_07.step_from_velocity, lambda x, v, t, s, chain: from_velocity(x, v, s, t, chain), "as far, but up"),
+        (lesson_07.step_from_velocity, lambda x, v, t, s, chain: from_velocity(x, v, t, t, chain), "that is x_t itself"),
+        (lesson_07.step_from_velocity, lambda x, v, t, s, chain: from_velocity(x, v, t, 0, chain), "that is the guess at x_0"),
+        (lesson_07.step_from_velocity, lambda *a: from_velocity(*a, root=np.array), "squares of the rates"),
+        (lesson_07.step_from_velocity, lambda *a: ddim(*a, 0.0, 0.0), "the velocity is not the noise"),
+        (lesson_07.step_from_velocity, lambda *a: 2 * from_velocity(*a), r"received 1.36.*DDIM, eq. 12"),
+        (lesson_07.step_from_velocity, lambda *a: from_velocity(*a)[0], r"the shape of x_t, \(1, 1\); received \(1,\)"),
         (
             lesson_07.mended,
-            lambda *a: ddim(*a, sigma=lambda a, b: np.sqrt((1 - a) / (1 - b) * (1 - a / b)), kept=0),
-            "with eta = 0.5: expected added noise of size 0.*which of the two times stands above",
+            lambda *a: ddim(*a, sigma=lambda a, b: np.sqrt((1 - a) / (1 - b) * (1 - a / b)), kept=lambda variance, std: variance),
+            "from t = 2 to s = 1 with eta = 1.0, for z = 1 alone: expected 0.4961, received 0.8819. Hint: .*factor by factor",
         ),
-        (lesson_07.mended, lambda *a: ddim(*a, kept=0), "eta = 0.5: the added noise is right, but what is kept is off .*Hint"),
-        (lesson_07.mended, lambda *a: ddim(*a, kept=0.5), "how much of it does the added noise already take"),
+        (
+            lesson_07.mended,
+            lambda *a: ddim(*a, sigma=lambda a, b: np.sqrt((1 - a) / (1 - b) * (1 - a / b))),
+            "expected numbers; received nan. Hint: of what negative number is that the root",
+        ),
+        (
+            lesson_07.mended,
+            lambda *a: ddim(*a, sigma=lambda a, b: posterior_std(a, b) / (b < 1)),
+            "from t = 1 to s = 0 .*Hint: s = 0 has no noise: where",
+        ),
+        (lesson_07.mended, lambda *a: ddim(*a, sigma=lambda a, b: np.sqrt(1 - a / b), kept=max), "DDPM's other variance"),
+        (lesson_07.mended, lambda *a: ddim(*a, sigma=lambda a, b: posterior_std(a, b) ** 2), "that is the variance"),
+        (lesson_07.mended, lambda *a: ddim(*a, power=0), "eta = 0.5 adds half of what"),
+        (lesson_07.mended, lambda *a: ddim(*a, power=0.5), "eta multiplies the standard deviation"),
+        (lesson_07.mended, lambda *a: ddim(*a, kept=lambda variance, std: variance), "for noise_pred = 1 .*comes on top"),
+        (lesson_07.mended, lambda *a: ddim(*a, kept=lambda variance, std: variance + std**2), "has to be missing here"),
+        (
+            lesson_07.mended,
+            lambda *a: ddim(*a, kept=lambda variance, std: (np.sqrt(variance) - std) ** 2),
+            "standard deviations do not",
+        ),
         (lesson_07.mended, lambda *a: ddim(*a)[0], r"the shape of x_t, \(3, 4\); received \(4,\)"),
         (
             lesson_08.kernel_distance,
@@ -233,3 +405,141 @@ def test_a_right_answer_passes(check, right, capsys):
 def test_a_wrong_answer_is_told_what_was_expected(check, wrong, message):
     with pytest.raises(AssertionError, match=message):
         check(wrong)
+
+
+@pytest.mark.filterwarnings("ignore:x_T keeps")
+def test_a_schedule_is_no_answer_in_lesson_02():
+    with pytest.raises(AssertionError, match="without the library's Schedule"):
+        lesson_02.signal_rates(lambda betas: schedule.Schedule(betas).signal_rate)
+
+
+def test_the_numbers_in_lesson_02s_answers():
+    betas = np.linspace(1e-4, 0.02, 1000)
+    variance = 0.4
+    for beta in betas:
+        variance = (1 - beta) * variance + beta**2
+    assert variance == pytest.approx(0.02, abs=0.002)
+    reverse = rates(betas[::-1])
+    assert reverse[-1] == pytest.approx(rates(betas)[-1])
+    assert np.abs(rates(betas) - reverse[100]).argmin() == 434
+    assert rates(np.linspace(1e-4, 0.02, 50))[-1] == pytest.approx(0.78, abs=0.005)
+
+
+# ---- what all exercises have in common
+
+
+@checks.exercise(7)
+def double(answer):
+    """A check that needs a number of `answer(x)`, twice."""
+    for x in (1.0, 2.0):
+        assert abs(answer(x) - 2 * x) < 1e-6, f"expected {2 * x}"
+
+
+BODIES = {
+    "dots": "def answer(x): ...",
+    "dots below, and a comment": "def answer(x, *more, y=2.0, **others):\n    ...  # your code here",
+    "a docstring": 'def answer(x):\n    """Twice x."""\n    ...',
+    "a docstring alone": 'def answer(x):\n    """Twice x."""',
+    "pass": "def answer(x):\n    pass",
+    "None": "def answer(x):\n    pass\n    return None",
+    "no function": "answer = ...",
+}
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_an_untouched_answer_is_not_done_yet(body):
+    names = {}
+    exec(body, names)
+    with pytest.raises(checks.NotDoneYet, match=r"Exercise 7: not done yet. .* the body of `double` in the place of the dots"):
+        double(names["answer"])
+
+
+FORGOTTEN = {
+    "a name": "def answer(x):\n    y = 2 * x",
+    "the bare value": "def answer(x):\n    2 * x",
+    "the bare argument": "def answer(x):\n    x",
+    "in one branch": "def answer(x):\n    if x < 2:\n        return 2 * x",
+    "print": "def answer(x):\n    print(2 * x)",
+}
+
+
+@pytest.mark.parametrize("body", FORGOTTEN.values(), ids=FORGOTTEN)
+def test_a_forgotten_return_is_told(body):
+    names = {}
+    exec(body, names)
+    with pytest.raises(AssertionError, match=r"^double: received None: does your function return its result") as caught:
+        double(names["answer"])
+    assert caught.type is checks.NotRightYet
+
+
+@pytest.mark.parametrize("constant", [0.0, "2 x", False, ...], ids=repr)
+def test_a_constant_is_an_answer_and_a_wrong_one(constant):
+    assert not checks.is_untouched(lambda x: constant)
+    names = {}
+    exec(f"def answer(x):\n    return {constant!r}".replace("Ellipsis", "..."), names)
+    assert not checks.is_untouched(names["answer"])
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("lambda b: b", "signal_rates"),
+        ("lambda b: None", "Exercise 4: not done yet"),
+        ("lambda b: b.no_such_thing", "AttributeError"),
+    ],
+)
+def test_a_notebook_shows_what_a_check_says_and_not_how_it_finds_out(answer, told):
+    shell = InteractiveShell()
+    shell.user_ns["checks"] = lesson_02
+    shown = []
+    shell._showtraceback = lambda kind, error, lines: shown.extend(lines)
+    shell.run_cell(f"checks.signal_rates({answer})")
+    text = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(shown))
+    assert told in text
+    assert "cumprod" not in text  # the check's own computation
+    assert "with_traceback" not in text
+    assert ("no_such_thing" in text) == (told == "AttributeError")
+
+
+def careful(x):
+    assert x < 1, "my own assert"
+
+
+@pytest.mark.parametrize(("answer", "kind"), [(careful, AssertionError), (lambda x: x / 0, ZeroDivisionError)])
+def test_an_error_within_the_answer_shows_its_lines_alone(answer, kind):
+    with pytest.raises(kind) as caught:
+        double(answer)
+    assert caught.type is kind
+    assert [entry.name for entry in caught.traceback][-2:] == ["checked", answer.__name__]
+
+
+def test_an_answer_that_cannot_be_called_is_told():
+    with pytest.raises(checks.NotRightYet, match=r"takes 2 positional arguments but 3 were given|missing 1 required positional"):
+        double(lambda x, y: 2 * x)
+    with pytest.raises(checks.NotRightYet, match=r"expected 2\.0"):
+        double(lambda x: 3 * x)
+
+
+def test_an_answer_is_a_function():
+    for wrong in (np.array([2.0, 4.0]), None, 2.0):
+        with pytest.raises(AssertionError, match=f"double: expected a function; received {type(wrong).__name__}"):
+            double(wrong)
+
+
+@pytest.mark.parametrize("right", [lambda x: 2 * x, np.float64(2).__mul__, partial(np.multiply, 2)])
+def test_any_callable_may_answer(right, capsys):
+    double(right)
+    assert capsys.readouterr().out == "Exercise 7: well done.\n"
+
+
+def test_the_librarys_own_function_is_no_answer():
+    seen = []
+
+    @checks.exercise(4)
+    def to_noise(answer):
+        seen.append(answer)
+
+    with pytest.raises(AssertionError, match="to_noise: expected code of your own; received one of the library's functions"):
+        to_noise(diffusion.to_noise)
+    assert seen == [diffusion.to_noise]  # as it is, for a check that knows more
+    to_noise(lambda *a: diffusion.to_noise(*a))

@@ -2,16 +2,23 @@
 
 import importlib
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
+from pathlib import Path
 
 import nbformat
 import pytest
+import tensorflow_datasets as tfds
+from jupyter_server.services.contents.largefilemanager import LargeFileManager
+from jupytext.sync_contentsmanager import build_sync_jupytext_contents_manager_class
 
 import course
 import slides
-from lessons_lib import checks
+from lessons import to_notebook
+from lessons_lib import checks, data
 from pages import pictures
 
 LESSONS = {path.stem: path for path in sorted((course.ROOT / "notebooks").glob("[0-9]*.ipynb"))}
@@ -47,18 +54,30 @@ def test_students_get_everything_but_the_solutions_and_outputs(name, built):
         assert not given.get("outputs")
         assert given.get("execution_count") is None
     for i in solutions:
-        assert re.fullmatch(r"(\w+ = \.\.\.  # your code here\n?)+", student.cells[i].source)
+        given, task = student.cells[i].source, lesson.cells[i - 1].source
+        assert (
+            re.search(r"^def \w+\(.*\):\n(    \"\"\".*\"\"\"\n)?    \.\.\.  # your code here\Z", given, re.S | re.M)
+            or given in task
+        )
+        assert ("bug clinic" in task.lower()) == (given in task)
 
 
 @pytest.mark.parametrize("name", LESSONS)
 def test_a_check_knows_what_is_not_done_yet(name):
-    """The cells as students have them; what lessons do before their exercises is not needed."""
-    student = course.for_students(read(name))
-    names = {"checks": importlib.import_module(f"lessons_lib.checks.lesson_{name[:2]}")}
+    """The cells as students will have them; what lessons do before their exercises is not needed."""
+    student = course.for_students(to_notebook(name))
+    names = {"np": importlib.import_module("numpy"), "checks": importlib.import_module(f"lessons_lib.checks.lesson_{name[:2]}")}
     for i in tagged(student, "exercise"):
-        exec(student.cells[i].source, names)
-        with pytest.raises(checks.NotDoneYet, match=r"Exercise \d: not done yet. In the cell above, put your code for `\w+`"):
-            exec(student.cells[i + 1].source, names)
+        start, check = student.cells[i].source, student.cells[i + 1].source
+        exec(start, names)
+        assert re.search(r"checks\.(\w+)\(\1\)", check)[1] == re.findall(r"^def (\w+)", start, re.M)[-1]
+        if start.endswith("# your code here"):
+            with pytest.raises(checks.NotDoneYet, match=r"Exercise \d: not done yet. In the cell above, put the body of `\w+`"):
+                exec(check, names)
+        else:  # a clinic's check sees its mistakes
+            with pytest.raises(AssertionError, match="expected") as caught:
+                exec(check, names)
+            assert caught.type is checks.NotRightYet
 
 
 def test_a_students_lesson_runs_to_its_first_exercise(built, tmp_path):
@@ -87,23 +106,113 @@ def test_teachers_get_solutions_outputs_guide_and_slides(built):
 def test_the_zips_hold_environment_weights_and_data(built):
     for archive, name in zip(built[1], ("student", "instructor"), strict=True):
         held = zipfile.ZipFile(archive).namelist()
-        for path in [*course.ENVIRONMENT, "README.md", "lessons_lib/weights/digits.weights.h5", "lessons_lib/sampling.py"]:
+        for path in [
+            *course.COPIED[:3],
+            "Makefile",
+            "pyproject.toml",
+            "README.md",
+            "lessons_lib/weights/digits.weights.h5",
+            "lessons_lib/sampling.py",
+        ]:
             assert f"{name}/{path}" in held
         assert f"{name}/tensorflow_datasets/mnist/3.0.1/digits" in held
         assert not [path for path in held if "__pycache__" in path or re.search(r"/notebooks/.*\.py$", path)]
     told = (built[0] / "student" / "README.md").read_text()
     assert "CC BY-SA 3.0) is in `tensorflow_datasets`" in told
     assert told.count("](notebooks/") == len(LESSONS)
+    assert course.readme_parts()["Symbols"] in told
+    assert all(words in told for words in ("WSL2", "*Run All* stops", "pictures of this profile mean nothing"))
+    assert max(map(len, re.sub(r"(?m)^\|.*$", "", told).splitlines())) < 250
 
 
-def test_make_finds_the_data_that_a_course_brings(built, tmp_path, monkeypatch):
+@pytest.mark.parametrize("edition", ["student", "instructor"])
+def test_an_edition_offers_only_what_works_in_it(edition, built):
+    folder = built[0] / edition
+    offered = re.findall(r"make (\w+) ", subprocess.run(["make", "-s"], cwd=folder, capture_output=True, text=True).stdout)
+    assert offered == course.COMMANDS
+    for name in offered:
+        planned = subprocess.run(["make", "-n", name], cwd=folder, capture_output=True, text=True)
+        assert planned.returncode == 0
+        words = re.findall(r"(?<![\w./])(?!\.venv)\.?[\w-]+/[\w./-]+", planned.stdout)
+        assert not words, words  # no path but into .venv
+    assert subprocess.run(["make", "-n", "test"], cwd=folder, capture_output=True).returncode
+    for text in [(folder / name).read_text() for name in ("README.md", "Makefile", "environment.yml", "pyproject.toml")]:
+        told = set(re.findall(r"`(?:[A-Z_]+=\S+ )*make ([a-z]+)", re.sub(r"(?m)^What the lessons say about .*$", "", text)))
+        assert told <= set(course.COMMANDS)
+        assert "LESSONS=" not in text
+
+
+@pytest.mark.parametrize("edition", ["student", "instructor"])
+def test_what_a_lesson_points_to_is_there_or_is_said_not_to_be(edition, built):
+    folder = built[0] / edition
+    readme = (folder / "README.md").read_text()
+    for path in (folder / "notebooks").glob("*.ipynb"):
+        text = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells)
+        for link in re.findall(r"\]\(([^)\s#]+)[^)]*\)", text):
+            assert link.startswith("http") or (folder / "notebooks" / link).exists(), (path.name, link)
+        for command, name in re.findall(r"`[^`\n]*?\b(make ([a-z]+))\b[^`\n]*`", text):
+            assert name in course.COMMANDS or f"`{command}`" in readme, (path.name, command)
+        for name in re.findall(r"`([a-z]+/[\w./-]+\.(?:md|py))`", text):
+            assert (folder / name).exists() or f"`{name}`" in readme, (path.name, name)
+
+
+def test_what_is_absent_is_named_and_only_then():
+    cell = nbformat.v4.new_markdown_cell(
+        "See `benchmarks/README.md`, `make bench`, `X=1 make tables A=b`, `make lab`, we make do."
+    )
+    lesson = nbformat.v4.new_notebook(cells=[cell])
+    assert course.absent({"01": lesson}) == ["benchmarks/README.md", "make bench", "make tables"]
+    assert course.absent({"01": nbformat.v4.new_notebook(cells=[])}) == []
+
+
+def test_an_edition_is_installed_as_the_repository_is(built):
+    ours, theirs = (tomllib.loads((folder / "pyproject.toml").read_text()) for folder in (course.ROOT, built[0] / "student"))
+    assert theirs["project"] == ours["project"]
+    assert theirs["build-system"] == ours["build-system"]
+    assert theirs["tool"]["hatch"] == ours["tool"]["hatch"]
+    assert set(theirs) == {"build-system", "project", "tool"}
+    for name in ("readme", "license-files"):
+        files = theirs["project"][name]
+        assert all((built[0] / "student" / file).is_file() for file in ([files] if isinstance(files, str) else files))
+    plans = [
+        subprocess.run(["make", "-n", "install", "READY=never"], cwd=folder, capture_output=True, text=True).stdout
+        for folder in (course.ROOT, built[0] / "student")
+    ]
+    assert plans[0] == plans[1] != ""
+
+
+def test_jupyterlab_makes_no_pairs_in_an_edition(built, tmp_path):
+    """Nor if it lies in a clone of the repository, whose notebooks have pairs."""
+    lesson = "notebooks/02_forward_chain.ipynb"
+    folders = {"": course.ROOT, "build/student/": built[0] / "student", "build/instructor/": built[0] / "instructor"}
+    for name, folder in folders.items():
+        (tmp_path / name / "notebooks").mkdir(parents=True)
+        for file in ("pyproject.toml", lesson):
+            shutil.copy(folder / file, tmp_path / name / file)
+    manager = build_sync_jupytext_contents_manager_class(LargeFileManager)(root_dir=str(tmp_path))
+    for name in folders:
+        manager.save(manager.get(name + lesson), name + lesson)
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.py")] == ["notebooks/02_forward_chain.py"]
+
+
+def test_the_data_that_a_course_brings_is_found_however_jupyter_was_started(built, tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
-    show = ["make", "-s", "--eval", "show: ; @echo data=$$TFDS_DATA_DIR", "show"]
-    folder = built[0] / "student"
-    assert subprocess.run(show, cwd=folder, capture_output=True, text=True).stdout == f"data={folder}/tensorflow_datasets\n"
-    assert subprocess.run(show, cwd=course.ROOT, capture_output=True, text=True).stdout == "data=\n"
+    brought = built[0] / "student" / "tensorflow_datasets"
+
+    def found(library, cwd):
+        data._brought_along.cache_clear()
+        monkeypatch.setattr(data, "__file__", str(library / "lessons_lib" / "data.py"))
+        monkeypatch.chdir(cwd)
+        folders = {Path(data._builder("mnist").data_dir).parent.parent for _ in range(2)}
+        return *folders, capsys.readouterr().out
+
+    told = f"mnist is taken from {brought}.\n"  # once
+    assert found(brought.parent, tmp_path) == (brought, told)  # beside the library, as installed by make
+    assert found(tmp_path, brought.parent / "notebooks") == (brought, told)  # beside the notebooks, as an editor starts them
+    assert found(tmp_path, tmp_path) == (Path(tfds.core.constants.DATA_DIR).expanduser(), "")
     monkeypatch.setenv("TFDS_DATA_DIR", "/elsewhere")
-    assert subprocess.run(show, cwd=folder, capture_output=True, text=True).stdout == "data=/elsewhere\n"
+    assert found(brought.parent, tmp_path) == (Path(tfds.core.constants.DATA_DIR).expanduser(), "")
+    data._brought_along.cache_clear()
 
 
 def test_without_prepared_data_there_is_none(tmp_path, monkeypatch):
@@ -140,12 +249,36 @@ def test_a_lesson_that_was_changed_is_not_handed_out(tmp_path, monkeypatch):
         course.rendered(name)
 
 
-def test_a_solution_must_define_something():
-    assert course.stub("import numpy\n\ndef f(x):\n    y = 1\n\na, b = 1, 2\nc = d = 3") == "\n".join(
-        f"{name} = ...  # your code here" for name in "fcd"
-    )
-    with pytest.raises(ValueError, match=r"solution: expected .*; received 'print\(1\)'"):
-        course.stub("print(1)")
+KEPT = "import numpy\n\n\ndef helper(x):\n    return x  # as it is\n\n\n"
+
+
+@pytest.mark.parametrize(
+    ("solution", "expected"),
+    [
+        ("def f(x, *, y=1):\n    return x + y", "def f(x, *, y=1):\n    ...  # your code here"),
+        ("def f(x): return x", "def f(x):\n    ...  # your code here"),
+        ('def f(x):\n    """Double."""\n    return 2 * x', 'def f(x):\n    """Double."""\n    ...  # your code here'),
+        (
+            KEPT + "@helper\ndef f(\n    x,\n):\n    # the trick\n    return x",
+            KEPT + "@helper\ndef f(x):\n    ...  # your code here",
+        ),
+    ],
+    ids=["signature", "one line", "docstring", "what stands before"],
+)
+def test_a_stub_keeps_all_but_the_body(solution, expected):
+    assert course.stub(solution) == expected
+    assert course.stub(solution, "```python\ndef g(x):\n    pass\n```\n") == expected
+
+
+def test_a_clinic_starts_from_the_function_with_mistakes():
+    given = "def f(x):\n    return -x"
+    assert course.stub("def f(x):\n    return x", f"Mend it.\n\n```python\n{given}\n```\n\nHow?") == given
+
+
+@pytest.mark.parametrize("solution", ["print(1)", "a = 1", "def f(x):\n    return x\n\nf(1)", ""])
+def test_a_solution_must_end_with_a_function(solution):
+    with pytest.raises(ValueError, match=r"solution: expected a cell that ends with a function; received '"):
+        course.stub(solution)
 
 
 @pytest.mark.parametrize("name", LESSONS)

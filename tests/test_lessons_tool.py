@@ -1,10 +1,13 @@
 """`make lessons` on two small lessons of our own, one of which fails."""
 
+import base64
 import json
 import resource
 
+import imageio.v3 as iio
 import jupytext
 import nbformat
+import numpy as np
 import pytest
 
 import lessons as tool
@@ -13,6 +16,9 @@ from lessons_lib import profile
 
 HERE = tool.Machine("smoke", 50.0, 100.0)  # half as fast as where the minutes were measured
 machine = tool.machine
+COMMITTED, RAN = (
+    base64.b64encode(iio.imwrite("<bytes>", np.full((1, 1), i, np.uint8), extension=".png")).decode() for i in (0, 255)
+)
 
 GOOD = """# %% [markdown]
 # # 01. Draw a line
@@ -266,14 +272,14 @@ def watched(course, monkeypatch, capsys):
     """Two lessons that pass at once, the first of them committed; what was said and what the index showed when each began."""
     (course / "notebooks/measured.json").write_text(json.dumps(TABLE))
     old = tool.to_notebook("01_line")
-    old.cells[2].outputs = [nbformat.v4.new_output("display_data", {"image/png": "COMMITTED"})]
+    old.cells[2].outputs = [nbformat.v4.new_output("display_data", {"image/png": COMMITTED})]
     nbformat.write(old, course / "notebooks/01_line.ipynb")
     began, index = [], course / "build/lessons/index.html"
 
     def run(lesson, profile):
         began.append((capsys.readouterr().out, index.read_text(), (course / f"build/lessons/{lesson}.html").read_text()))
         ran = tool.to_notebook(lesson)
-        ran.cells[-1].outputs = [nbformat.v4.new_output("display_data", {"image/png": "RAN"})]
+        ran.cells[-1].outputs = [nbformat.v4.new_output("display_data", {"image/png": RAN})]
         nbformat.write(ran, course / f"build/lessons/{lesson}.ipynb")
         return {"minutes": 7.0, "memory_gb": 1, "error": "", "fallback": False}
 
@@ -286,8 +292,8 @@ def test_the_page_is_there_before_the_first_lesson_ends(watched, course):
     _, index, page = watched[0]
     assert index.count("not run here yet") == 2
     assert all(word in index for word in ("01. Draw a line", "02. Fail", 'href="01_line.html"', 'href="02_fail.html"'))
-    assert "COMMITTED" in index
-    assert "COMMITTED" in page
+    assert COMMITTED in index
+    assert COMMITTED in page
     assert '<span class="n">numbers</span>' in watched[1][2]  # a lesson that was never rendered is shown without outputs
 
 
@@ -299,11 +305,11 @@ def test_the_page_goes_with_the_lessons(watched, course, monkeypatch):
     index = watched[1][1]
     first, second = index.split('<a href="')[1:]
     assert "7.0 minutes" in first
-    assert "RAN" in first
+    assert RAN in first
     assert "not run here yet" in second
     last = (course / "build/lessons/index.html").read_text()
     assert last.count("7.0 minutes") == 2
-    assert "COMMITTED" not in last + (course / "build/lessons/01_line.html").read_text()
+    assert COMMITTED not in last + (course / "build/lessons/01_line.html").read_text()
 
 
 def test_time_and_page_are_told_first_and_each_lessons_time_as_it_begins(watched, course):

@@ -101,6 +101,9 @@ def test_statistics_stand_for_features():
     assert np.isnan(metrics.frechet_distance(x, y, resamples=0).error)
 
 
+FLOOR = metrics.Statistics(np.zeros(16), np.eye(16), 10_000)
+
+
 def test_the_error_is_that_of_drawing_anew():
     """The mean of ten bootstraps beside the deviation of 200 fresh draws: alike within a factor of 2, and mostly better."""
     rng = np.random.default_rng(5)
@@ -111,6 +114,17 @@ def test_the_error_is_that_of_drawing_anew():
     true = np.std([value(*draw()) for _ in range(200)])
     claimed = np.mean([metrics.frechet_distance(*draw(), resamples=50).error for _ in range(10)])
     assert true / 2 < claimed < 2 * true
+
+
+def test_near_the_floor_the_error_is_too_large():
+    """Where both sets have one distribution the bootstrap overstates; where their means are apart it hardly does."""
+    rng, far = np.random.default_rng(6), np.append(3.0, np.zeros(15))
+    ratios = []
+    for shift in (0, far):
+        draws = [metrics.frechet_distance(rng.normal(size=(200, 16)) + shift, FLOOR, resamples=10) for _ in range(100)]
+        ratios.append(np.mean([draw.error for draw in draws]) / np.std([draw.value for draw in draws]))
+    assert 1.3 < ratios[0] < 2.2
+    assert 0.75 < ratios[1] < 1.25  # a deviation of 100 is known to 7 %
 
 
 @pytest.mark.parametrize(

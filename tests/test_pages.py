@@ -1,11 +1,14 @@
 """Pictures wherever executed lessons are shown: PNG and JPEG, each with its alt text and width."""
 
 import base64
+import io
+import re
 from html.parser import HTMLParser
 
 import nbformat
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
 
 import pages
@@ -49,6 +52,63 @@ def test_every_page_shows_a_picture_with_its_alt_text(image, kind, tmp_path):
     assert on_card == {"src": source, "alt": ""}  # its title says what it is
     assert on_page == {"src": source, "alt": ALT, "width": str(image.width)}
     assert on_slide == {"src": source, "alt": ALT}
+
+
+def test_a_page_wraps_code_and_leads_to_the_other_pages(tmp_path):
+    prose = nbformat.v4.new_markdown_cell("# 02. Walk\n\n[Lesson 01](01_naive_denoiser.ipynb#look), [x](other.ipynb)")
+    pages.write_page(tmp_path, "02_walk", nbformat.v4.new_notebook(cells=[prose, cell(PNG)]), "passed")
+    page = (tmp_path / "02_walk.html").read_text()
+    assert re.search(r"\.jp-Notebook pre \{ white-space: pre-wrap", page)
+    assert 'href="01_naive_denoiser.html#look"' in page
+    assert 'href="other.ipynb"' in page
+    assert '<a href="index.html">All lessons</a>' in page
+    assert prose.source.count(".ipynb") == 2  # the notebook itself is as it was
+
+
+def test_a_card_does_not_move(tmp_path):
+    film = plots.animate(np.stack([PHOTO, -PHOTO]), ALT)
+    lesson = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# 01. Look"), cell(film)])
+    (on_card,) = Shown(pages.write_page(tmp_path, "01_look", lesson, "passed")).found
+    assert on_card["src"] == f"data:image/png;base64,{base64.b64encode(pages.still(film.data)).decode()}"
+
+
+@pytest.mark.parametrize(("profile", "told"), [("smoke", True), ("cpu", False)])
+def test_the_index_says_what_smoke_is_worth(profile, told, tmp_path):
+    page = pages.write_index(tmp_path, ["card"], profile).read_text()
+    assert f"in the profile <code>{profile}</code>" in page
+    assert ("pictures mean nothing" in page) == told
+
+
+FILMS = {"grey": np.linspace(-1, 1, 4 * 64).reshape(4, 1, 8, 8, 1), "colour": np.stack([PHOTO, -PHOTO, PHOTO / 2, PHOTO**2])}
+
+
+@pytest.mark.parametrize("kind", FILMS)
+def test_a_still_is_the_finished_frame_wherever_it_stands(kind, tmp_path):
+    frames = FILMS[kind]
+    plots.save_gif(tmp_path / "film.gif", frames, scale=2)
+    gif = (tmp_path / "film.gif").read_bytes()
+    turned = pages.finished_first(gif)
+    for film in (gif, turned):
+        off = np.abs(rgb(pages.still(film)) - rgb(Image.open(io.BytesIO(gif)), -1))
+        assert off.max() == 0
+    apng = plots.animate(frames, "x", scale=2).data
+    np.testing.assert_array_equal(rgb(pages.still(apng)), rgb(Image.open(io.BytesIO(apng)), -1))
+    assert pages.still(PNG.data) is None
+    assert pages.still(JPEG.data) is None
+
+    before, after = (Image.open(io.BytesIO(film)) for film in (gif, turned))
+    assert before.n_frames == after.n_frames == 4
+    assert after.info["loop"] == 0
+    for i in range(4):
+        np.testing.assert_array_equal(rgb(after, (i + 1) % 4), rgb(before, i))
+        assert after.info["duration"] == before.info["duration"]
+
+
+def rgb(picture, frame=0):
+    """A frame of a picture, or of a file's bytes, as integers."""
+    picture = Image.open(io.BytesIO(picture)) if isinstance(picture, bytes) else picture
+    picture.seek(frame % getattr(picture, "n_frames", 1))
+    return np.asarray(picture.convert("RGB"), int)
 
 
 @each_kind

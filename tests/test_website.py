@@ -5,8 +5,10 @@ import re
 from html.parser import HTMLParser
 
 import nbformat
+import numpy as np
 import pytest
 from browser import listen
+from PIL import Image, ImageSequence
 
 import website
 from citations import Place, citations, cited, texts
@@ -107,6 +109,68 @@ def test_nothing_is_fetched_and_every_picture_has_alt_text(site):
                 assert len(attributes.get("alt", "").split()) >= 3, (page.name, attributes)
 
 
+def test_no_page_shows_how_python_prints_an_object(site):
+    for page in pages_of(site):
+        if "_modules" not in page.parts:
+            assert not re.search(r"&lt;(function|bound method|lessons_lib|keras|\w+ object|[\w.]+ at 0x)", page.read_text()), (
+                page.name
+            )
+
+
+MOVING = {"index.html": 2, "notebooks/01_naive_denoiser.html": 1, "notebooks/07_ddim_sampling.html": 1}  # animations, at least
+
+
+def test_an_animation_has_a_still_for_where_nothing_moves(site):
+    for name, count in MOVING.items():
+        page = site / name
+        stills = re.findall(
+            r'<picture><source media="([^"]+)" srcset="([^"]+)"><img [^>]*src="([^"]+)"[^>]*></picture>', page.read_text()
+        )
+        assert len(stills) >= count, name
+        for media, still, film in stills:
+            assert {"print", "(prefers-reduced-motion: reduce)"} == set(media.split(", "))
+            with Image.open(page.parent / still) as one, Image.open(page.parent / film) as many:
+                durations = [frame.info["duration"] for frame in ImageSequence.Iterator(many)]
+                many.seek(int(np.argmax(durations)))
+                assert max(durations) == 2000  # the finished picture is held
+                np.testing.assert_array_equal(one.convert("L"), many.convert("L"))
+                assert getattr(one, "n_frames", 1) == 1
+    for film in ("ddim", "naive_sampling"):  # also where the README is shown
+        with Image.open(ROOT / "docs" / f"{film}.gif") as gif:
+            assert gif.info["duration"] == 2000
+    for card in (site / "_static" / "cards").iterdir():
+        assert getattr(Image.open(card), "n_frames", 1) == 1
+
+
+def test_the_guide_and_the_readme_name_only_what_exists():
+    """Sections of lessons as the guide quotes them, exercises in its syllabus, commands in both."""
+    guide = (ROOT / "docs" / "teaching.md").read_text()
+    cells = {name[:2]: [cell.source for cell in to_notebook(name).cells] for name in chosen_lessons("")}
+    headings = {number: re.findall(r"^##? (.+)$", "\n".join(sources), re.M) for number, sources in cells.items()}
+    quoted = [
+        (number, part)
+        for number, rest in re.findall(r"^\| (\d\d) \|(.*)$", guide, re.M)
+        for part in re.findall('"([^"]+)"', rest)
+    ]
+    quoted += re.findall(r'\((\d\d), "([^"]+)"', " ".join(guide.split()))
+    assert len(quoted) > 12
+    assert not [(number, part) for number, part in quoted if part not in headings[number]]
+    commands = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"\bmake ([a-z]+)", guide)) <= commands
+    for session, lesson, *plan in re.findall(r"^\| (\d) \|[^|]*\| (\d\d)[^|]*\| ([^|]*)\| ([^|]*)\|$", guide, re.M):
+        exercises = re.findall(r"^\*\*(\d)\. (.+?)\*\*", "\n".join(cells[lesson]), re.M)
+        numbers = [int(i) for part in plan for i in spelled(part)]
+        assert set(numbers) <= {int(number) for number, _ in exercises}, (session, numbers, exercises)
+        clinics = [number for number, title in exercises if title.startswith("Bug clinic")]
+        assert re.findall(r"(\d) \(bug clinic\)", " ".join(plan)) == clinics, session
+
+
+def spelled(numbers):
+    """ "1 to 3, 5 (bug clinic)" as 1, 2, 3, 5."""
+    for first, last in re.findall(r"(\d)(?: to (\d))?", numbers):
+        yield from range(int(first), int(last or first) + 1)
+
+
 def test_a_lesson_shows_its_pictures_with_their_alt_texts(site):
     for lesson in chosen_lessons(""):
         notebook = nbformat.read(NOTEBOOKS / f"{lesson}.ipynb", as_version=4)
@@ -149,6 +213,7 @@ MEASURE = """() => ({
   rendered: document.querySelectorAll('.math mjx-container').length,
   broken: document.querySelectorAll('mjx-merror, [data-mml-node="merror"]').length,
   wider: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+  cut: [...document.querySelectorAll('pre')].filter(one => one.scrollWidth > one.clientWidth).length,
   text: [...document.querySelectorAll('article p, article td, article li')].map(one => one.innerText).join(' '),
   ground: getComputedStyle(document.body).backgroundColor,
 })"""
@@ -173,6 +238,7 @@ def test_every_page_opens(site, browser, width, scheme):
         assert "\\bar" not in found["text"], one.name  # no formula is left as it is written
         assert found["broken"] == 0, one.name
         assert found["wider"] <= 0, (one.name, found["wider"])
+        assert found["cut"] == 0 or "_modules" in one.parts, (one.name, found["cut"])  # no line of code is out of sight
         assert not page.evaluate(BROKEN_PICTURES), one.name
         bright = sum(map(int, re.findall(r"\d+", found["ground"])[:3])) > 3 * 128
         assert bright == (scheme == "light"), (one.name, found["ground"])
@@ -191,6 +257,38 @@ def test_animations_move(site, browser):
         page.wait_for_timeout(300)
     page.close()
     assert len(seen) > 2
+
+
+ROOM = """() => {
+  const pre = document.querySelector('.cell_input pre'), line = document.createElement('span');
+  line.textContent = 'm'.repeat(96);
+  line.style.whiteSpace = 'pre';
+  pre.append(line);
+  const style = getComputedStyle(pre);
+  return [line.offsetWidth, pre.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight)];
+}"""
+
+
+def test_a_lessons_longest_lines_fit_on_a_desktop(site, browser):
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.goto((site / "notebooks" / "05_training.html").as_uri())
+    line, room = page.evaluate(ROOM)
+    page.close()
+    assert line <= room
+
+
+@pytest.mark.parametrize("wish", [{"reduced_motion": "reduce"}, {"media": "print"}], ids=str)
+@pytest.mark.parametrize("name", MOVING)
+def test_nothing_moves_where_nothing_is_to_move(site, browser, wish, name):
+    page = browser.new_page()
+    page.emulate_media(**wish)
+    page.goto((site / name).as_uri())
+    film = page.locator("picture img").first
+    film.scroll_into_view_if_needed()
+    page.wait_for_function("one => one.complete && one.currentSrc.endsWith('.still.png')", arg=film.element_handle())
+    page.emulate_media(reduced_motion="no-preference", media="screen")
+    page.wait_for_function("one => one.complete && !one.currentSrc.includes('.still.')", arg=film.element_handle())
+    page.close()
 
 
 def test_a_folded_answer_opens(site, browser):

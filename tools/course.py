@@ -1,12 +1,14 @@
 """`make course`: the course for a room, as a folder and a zip for students and another for whoever teaches.
 
 Both hold the lessons, the library with its weights, the locked environment and, if it is prepared here, MNIST. Students get
-`name = ...` where a solution was, and no outputs; teachers get everything, the guide and the slides.
+a function to be written or mended where a solution was, and no outputs; teachers get everything, the guide and the slides.
+Each folder is whole in itself: it offers only what works in it.
 """
 
 import ast
 import json
 import os
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -17,30 +19,65 @@ from lessons import MEASURED, NOTEBOOKS, ROOT, chosen_lessons, failure, row_of, 
 from slides import write_slides
 
 BUILD = ROOT / "build" / "course"
-ENVIRONMENT = ["Makefile", "pyproject.toml", "environment.yml", "requirements.lock", "requirements-gpu.lock"]
+ENVIRONMENT = ["environment.yml", "requirements.lock", "requirements-gpu.lock"]
 COPIED = [*ENVIRONMENT, "lessons_lib", "LICENSE", "LICENSE-TEXT", "CITATION.cff"]
+COMMANDS = ["help", "install", "lab"]  # of the Makefile, those that work without the repository
+SECTIONS = ("build-system", "project", "tool.hatch")  # of pyproject.toml, those that an install needs
 
 README = """# Diffusion models, lesson by lesson: {whose}
 
-In this folder, with Python 3.11, 3.12 or 3.13 and `make`:
+You need Linux or macOS, `make`, and Python 3.11, 3.12 or 3.13. On Windows, use WSL2: run `wsl --install` in PowerShell,
+and unpack this folder in your home directory of the Linux that it installs. (On Ubuntu, `sudo apt install make
+python3-venv` adds what may be missing.) Then, in this folder,
 
 ```
 make lab
 ```
 
-installs the locked versions into `.venv` (3.0 GB, once, with a network) and opens the lessons in JupyterLab.{data} Start with
-`01_naive_denoiser.ipynb`. {what}
+installs the locked versions into `.venv` (3.0 GB, once, with a network) and opens the lessons in JupyterLab. Start with
+`01_naive_denoiser.ipynb`. {data}
 
-Minutes in each profile (`LESSONS_PROFILE=smoke make lab` for the smallest) and peak memory, on two cores:
+An editor that opens notebooks, such as VS Code, works as well: run `make install` once, and choose `.venv` as the
+kernel. If your Python is too old or too new, conda can bring another one: run `conda env create -f environment.yml` and
+`conda activate diffusion-lessons` before `make lab`.
+
+## What to expect
+
+{what}
+- The lessons choose a size that suits your machine. `make lab LESSONS_PROFILE=smoke` makes everything tiny, to show
+  within a minute or two that a lesson runs. **The pictures of this profile mean nothing**, and most numbers in the text
+  do not apply to it.
+- The same seed may draw other digits on another machine, because sums are rounded in another order.
+
+The table lists the minutes that each lesson takes in the profiles `smoke`, `cpu` and `gpu`, and its peak memory, on two
+cores of a server with AVX-512 (`?`: not measured). Two cores without AVX-512 took four times as long; on such a machine
+lessons 01 and 05 train for fewer steps, and say so.
 
 | lesson | you will | smoke | cpu | gpu | memory |
 |---|---|---|---|---|---|
 {rows}
+{absent}
+## Symbols
+
+{symbols}
 """
-FOR_STUDENTS = """In the exercises at each lesson's end, put your code in the place of `...`, run that cell and then the next
-one, which checks it and gives a hint."""
-FOR_TEACHERS = """`docs/teaching.md` is the guide, `slides/` has a page of slides for each lesson, which need no network: open
-them in a browser, S shows the notes. Solutions are in the cells tagged `solution`."""
+FOR_STUDENTS = """\
+- The exercises are at the end of each lesson. When one asks for a prediction, its answer is folded away below the
+  question. When one asks for code, its cell holds a function without a body, or one with mistakes. Write or mend the
+  function, run its cell, and run the cell below, which checks your answer and gives a hint.
+- *Run All* stops at the first exercise that is not solved; one that you have not begun says "not done yet". Everything
+  above it has then run."""
+FOR_TEACHERS = """\
+- `docs/teaching.md` is the guide. `slides/` has a page of slides for each lesson: open it in a browser, without a
+  network; S shows the notes.
+- Solutions are in the cells tagged `solution`. Students get a function without a body there, or one with mistakes, and
+  no outputs."""
+WITH_DATA = "MNIST (Y. LeCun, C. Cortes; CC BY-SA 3.0) is in `tensorflow_datasets`, where the lessons find it."
+WITHOUT_DATA = """The lessons download MNIST (11 MB) when they first need it. Without a network they say so and go on with
+built-in printed digits."""
+ABSENT = """
+What the lessons say about {things} is for the course's repository; nothing here needs it.
+"""
 
 
 def main(build, data):
@@ -62,14 +99,49 @@ def write(folder, lessons, whose, what, data):
     for name in COPIED:
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name, **without_caches(source))
+    (folder / "Makefile").write_text(makefile((ROOT / "Makefile").read_text()))
+    (folder / "pyproject.toml").write_text(pyproject((ROOT / "pyproject.toml").read_text()))
     for name, lesson in lessons.items():
         nbformat.write(lesson, folder / "notebooks" / f"{name}.ipynb")
     if data:
         shutil.copytree(data, folder / "tensorflow_datasets" / "mnist")
     measured = json.loads(MEASURED.read_text())
-    rows = "\n".join(row_of(name, measured[name]) for name in lessons)
-    told = " MNIST (Y. LeCun, C. Cortes; CC BY-SA 3.0) is in `tensorflow_datasets`." if data else ""
-    (folder / "README.md").write_text(README.format(whose=whose, what=what, data=told, rows=rows))
+    missing = absent(lessons)
+    told = {
+        "data": WITH_DATA if data else WITHOUT_DATA,
+        "rows": "\n".join(row_of(name, measured[name]) for name in lessons),
+        "absent": ABSENT.format(things=", ".join(f"`{name}`" for name in missing)) if missing else "",
+        "symbols": readme_parts()["Symbols"],
+    }
+    (folder / "README.md").write_text(README.format(whose=whose, what=what, **told))
+
+
+def makefile(text):
+    """The Makefile with those rules alone that work in an edition."""
+    blocks = text.split("\n\n")
+    kept = [block for block in blocks if not (rule := re.match(r"([a-z]+):", block)) or rule[1] in COMMANDS]
+    text = re.sub(r"(?m)^\.PHONY:.*$", ".PHONY: " + " ".join(COMMANDS), "\n\n".join(kept))
+    return re.sub(r" LESSONS=\S.*?\),", "", text).rstrip() + "\n"  # a knob of commands that are not here
+
+
+def pyproject(text):
+    """What an install needs of pyproject.toml, and no pairs of files: saving a notebook in JupyterLab makes no .py."""
+    sections = re.findall(r"(?ms)^\[[\w.-]+\]$.*?(?=^\[|\Z)", text)
+    kept = [section for section in sections if section[1:].startswith(SECTIONS)]
+    return "".join(kept) + '[tool.jupytext]\nformats = "ipynb"\n'
+
+
+def absent(lessons):
+    """What lessons mention in `code` and an edition lacks: commands of the Makefile, files beside the library."""
+    text = "\n".join(cell.source for lesson in lessons.values() for cell in lesson.cells)
+    commands = {f"make {name}" for name in re.findall(r"`(?:[A-Z_]+=\S+ )*make ([a-z]+)", text) if name not in COMMANDS}
+    return sorted(commands | set(re.findall(r"`((?:benchmarks|docs|tests|tools)/[\w./-]*)`", text)))
+
+
+def readme_parts():
+    """{heading: text} of the repository's README; what comes before the first one is at ""."""
+    parts = re.split(r"^## (.+)\n", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    return {"": parts[0].strip()} | {name: text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 
 def without_caches(source):
@@ -96,29 +168,36 @@ def rendered(lesson):
 
 
 def for_students(lesson):
-    """The lesson without outputs, and with `name = ...` in the place of each solution."""
+    """The lesson without outputs, and with a function to be written or mended in the place of each solution."""
     lesson = nbformat.from_dict(lesson)
+    task = ""
     for cell in lesson.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-            cell.metadata.pop("execution", None)
-            if "solution" in cell.metadata.get("tags", []):
-                cell.source = stub(cell.source)
-                cell.metadata.tags = ["exercise"]
+        if cell.cell_type == "markdown":
+            task = cell.source
+            continue
+        cell.outputs, cell.execution_count = [], None
+        cell.metadata.pop("execution", None)
+        if "solution" in cell.metadata.get("tags", []):
+            cell.source = stub(cell.source, task)
+            cell.metadata.tags = ["exercise"]
     return lesson
 
 
-def stub(solution):
-    """`name = ...` for every name that a solution defines. Raises ValueError if it defines none."""
-    names = []
-    for node in ast.parse(solution).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            names.append(node.name)
-        elif isinstance(node, ast.Assign):
-            names += [target.id for target in node.targets if isinstance(target, ast.Name)]
-    if not names:
-        raise ValueError(f"solution: expected one that defines a function or a name; received {solution!r}")
-    return "\n".join(f"{name} = ...  # your code here" for name in names)
+def stub(solution, task=""):
+    """What a student starts from: the function of that name in the task's text, which has mistakes, else one without a body.
+
+    solution: a cell that ends with the function that is checked; what it defines before stays. Raises ValueError otherwise.
+    """
+    body = ast.parse(solution).body
+    answer = body[-1] if body else None
+    if not isinstance(answer, ast.FunctionDef):
+        raise ValueError(f"solution: expected a cell that ends with a function; received {solution!r}")
+    for given in re.findall(r"^```python\n(.*?)^```", task, flags=re.MULTILINE | re.DOTALL):
+        if answer.name in {getattr(node, "name", "") for node in ast.parse(given).body}:
+            return given.rstrip()
+    first = min(node.lineno for node in (answer, *answer.decorator_list))
+    answer.body = [*answer.body[: ast.get_docstring(answer) is not None], ast.Expr(ast.Constant(...))]
+    return "\n".join([*solution.splitlines()[: first - 1], f"{ast.unparse(answer)}  # your code here"])
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from typing import NamedTuple
 import jupytext
 import nbformat
 
-from pages import title_of, write, write_index, write_page
+from pages import finished_first, title_of, write, write_index, write_page
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -216,7 +215,7 @@ def tell(lesson, measured):
     write(NOTEBOOKS / f"{lesson}.ipynb", nbformat.writes(notebook) + "\n")
     for film in (BUILD / "output").glob("*.gif"):  # the README shows some
         if film.name in source.read_text():  # and is this lesson's, not one from another day
-            shutil.copy(film, ROOT / "docs")
+            (ROOT / "docs" / film.name).write_bytes(finished_first(film.read_bytes()))
 
     text = readme.read_text()
     old = re.compile(rf"^\| \[.*\(notebooks/{lesson}\.ipynb\).*$", re.M)

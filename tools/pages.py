@@ -1,8 +1,10 @@
 """Executed lessons as HTML pages that need no network and no script to be read."""
 
 import html
+import io
 import os
 import re
+from base64 import b64decode, b64encode
 from copy import deepcopy
 from functools import cache
 from typing import NamedTuple
@@ -10,13 +12,23 @@ from typing import NamedTuple
 from jinja2 import DictLoader
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
+from PIL import Image, ImageSequence
 
-# nbconvert's page without its scripts from the network, and with the alt text that it drops.
+# nbconvert's page without its scripts from the network, and with the alt text that it drops. Code wraps where it does not fit.
 LESSON = """{% extends 'lab/index.html.j2' %}
 {% block html_head_js %}{% endblock %}
 {% block html_head_js_mathjax %}{% endblock %}
 {% block html_head_js_mermaidjs %}{% endblock %}
 {% block jupyter_widgets %}{% endblock %}
+{% block notebook_css %}{{ super() }}
+<style>
+body.jp-Notebook { max-width: 64rem; margin: 0 auto; }
+.jp-Notebook pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+nav { font: 14px system-ui, sans-serif; padding: 0.5rem 1.5rem 0; }
+nav a { color: #0072b2; text-decoration: underline; }
+</style>
+{% endblock %}
+{% block body_header %}{{ super() }}<nav><a href="index.html">All lessons</a></nav>{% endblock %}
 {% macro picture(output, kind) %}
 {%- set about = output.metadata.get(kind, {}) -%}
 <div class="jp-RenderedImage jp-OutputArea-output" tabindex="0">
@@ -37,8 +49,8 @@ INDEX = """<!doctype html>
   img {{ width: 100%; aspect-ratio: 2; object-fit: contain; }}
 </style>
 <h1>Diffusion models, lesson by lesson</h1>
-<p>They run on this machine one after the other, in the profile <code>{profile}</code>; reload this page to see how far they are.
-Until a lesson has run here, its page shows what the course brings along.</p>
+<p>The lessons run on this machine one after the other, in the profile <code>{profile}</code>{note}. Reload this page to see how
+far they are. Until a lesson has run here, its page shows the outputs that come with the course.</p>
 <main>
 {cards}
 </main>
@@ -51,18 +63,22 @@ def write_page(folder, lesson, notebook, state):
     notebook, title = deepcopy(notebook), title_of(notebook)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = formulas(cell.source)
+            cell.source = formulas(re.sub(r"(\]\(\d\d_\w+)\.ipynb", r"\1.html", cell.source))
     body, _ = exporter().from_notebook_node(notebook, resources={"metadata": {"name": title}})
     write(folder / f"{lesson}.html", body)
     shown = [picture for cell in notebook.cells for picture in pictures(cell)]
-    picture = f'<img alt="" src="data:{shown[-1].kind};base64,{shown[-1].data}"><br>' if shown else ""
+    kind, data = shown[-1][:2] if shown else ("", "")
+    if shown and (frame := still(b64decode(data))):
+        kind, data = "image/png", b64encode(frame).decode()
+    picture = f'<img alt="" src="data:{kind};base64,{data}"><br>' if shown else ""
     return f'<a href="{lesson}.html">{picture}<b>{html.escape(title)}</b><br>{html.escape(state)}</a>'
 
 
 def write_index(folder, cards, profile):
     """Write index.html with those cards; its path."""
     page = folder / "index.html"
-    write(page, INDEX.format(cards="\n".join(cards), profile=profile))
+    note = ", whose pictures mean nothing: it only shows that everything runs" if profile == "smoke" else ""
+    write(page, INDEX.format(cards="\n".join(cards), profile=profile, note=note))
     return page
 
 
@@ -98,6 +114,33 @@ def pictures(cell):
         for kind in ("image/png", "image/jpeg")
         if kind in output.get("data", {})
     ]
+
+
+def still(data):
+    """The frame of an animation that is shown longest, which is the finished picture, as a PNG; None if nothing moves.
+
+    Both are bytes.
+    """
+    with Image.open(io.BytesIO(data)) as film:
+        if getattr(film, "n_frames", 1) == 1:
+            return None
+        frames = [(frame.info["duration"], frame.convert("RGB")) for frame in ImageSequence.Iterator(film)]
+    _, longest = max(frames, key=lambda frame: frame[0])
+    png = io.BytesIO()
+    longest.save(png, "PNG")
+    return png.getvalue()
+
+
+def finished_first(data):
+    """A looping GIF (bytes) that begins with its last frame, so that this one is seen where nothing moves."""
+    with Image.open(io.BytesIO(data)) as film:
+        frames = [(frame.convert("RGB"), frame.info["duration"]) for frame in ImageSequence.Iterator(film)]
+    if all(frame.convert("L").convert("RGB") == frame for frame, _ in frames):  # grey
+        frames = [(frame.convert("L"), duration) for frame, duration in frames]
+    (first, *others), durations = zip(frames[-1], *frames[:-1], strict=True)
+    turned = io.BytesIO()
+    first.save(turned, "GIF", save_all=True, append_images=others, duration=list(durations), loop=0)
+    return turned.getvalue()
 
 
 def title_of(notebook):

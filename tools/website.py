@@ -1,7 +1,7 @@
 """`make site`: the course as a website in build/site/, from what is committed. Needs no network, then or later.
 
 The pages are the notebooks as they were rendered, with the solutions folded, the README in parts, the guide, the docstrings, and
-a table from each paper's equations to the code.
+a table from each paper's equations to the code. Where nothing moves, on paper for example, an animation shows its finished frame.
 """
 
 import html
@@ -12,15 +12,16 @@ import shutil
 import sys
 import time
 from base64 import b64decode
+from pathlib import Path
 
 import nbformat
 from mdit_py_plugins.anchors.index import slugify
 from sphinx.cmd.build import build_main
 
 from citations import PAPERS, citations
-from course import rendered
+from course import readme_parts, rendered
 from lessons import MEASURED, ROOT, chosen_lessons, verbs_of, words_of
-from pages import pictures, title_of
+from pages import pictures, still, title_of
 
 PAGES = ROOT / "build" / "site-pages"  # what Sphinx reads
 SITE = ROOT / "build" / "site"
@@ -75,15 +76,16 @@ contribute
 benchmarks/README
 ```
 """
+MOTIONLESS = "print, (prefers-reduced-motion: reduce)"  # where animations do not move
 CARD = """<a href="notebooks/{name}.html"><img alt="{alt}" src="_static/cards/{picture}" loading="lazy">
 <b>{title}</b><small>You will {verbs}. It takes {minutes}.</small></a>"""
 PAPERS_PAGE = """# From paper to code
 
-Where each equation is: the lesson that derives it, the function that computes it, and the tests that hold both to it. This
-page is made from the citations in lessons, library and tests. Where the library has nothing to compute, the lesson
-checks the equation itself. To run a test:
+For each equation, this page names the lesson that derives it, the function that computes it, and the tests that check it. It is
+collected from the citations in lessons, library and tests. If the library has nothing to compute, the lesson checks the
+equation itself. To run a test:
 
-```
+```sh
 .venv/bin/python -m pytest -k NAME
 ```"""
 
@@ -97,6 +99,8 @@ def main(pages=PAGES, site=SITE):
     options += ["-c", str(ROOT / "docs"), "-D", f"html_static_path={pages / '_static'}"]
     status = build_main([*options, str(pages), str(site)])
     shutil.rmtree(site.parent / "jupyter_execute", ignore_errors=True)  # myst-nb's copies of the pictures
+    for page in site.rglob("*.html"):
+        page.write_text(with_stills(page.read_text(), page.parent))
     return status
 
 
@@ -127,6 +131,21 @@ def write_pages(folder):
     guide.write_text(guide.read_text().replace("(../README.md)", "(../index.md)"))
 
 
+def with_stills(page, folder):
+    """A page of HTML in `folder` whose animations give way to their finished frame, in a file beside, where none is to move."""
+
+    def replace(found):
+        path = folder / found[1]
+        frame = path.is_file() and still(path.read_bytes())
+        if not frame:
+            return found[0]
+        path.with_suffix(".still.png").write_bytes(frame)
+        address = str(Path(found[1]).with_suffix(".still.png"))
+        return f'<picture><source media="{MOTIONLESS}" srcset="{address}">{found[0]}</picture>'
+
+    return re.sub(r'<img [^>]*?src="([^":]+\.(?:gif|png))"[^>]*>', replace, page)
+
+
 def for_readers(lesson):
     """The notebook with each picture's alt text where myst-nb looks for it, and solutions folded."""
     lesson = nbformat.from_dict(lesson)
@@ -144,12 +163,6 @@ def for_readers(lesson):
     return lesson
 
 
-def readme_parts():
-    """{heading: text} of the README; what comes before the first one is at ""."""
-    parts = re.split(r"^## (.+)\n", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
-    return {"": parts[0].strip()} | {name: text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
-
-
 def index(parts, lessons, folder):
     """The landing page, with a card for each lesson; its pictures go into a folder."""
     folder.mkdir(parents=True)
@@ -157,8 +170,8 @@ def index(parts, lessons, folder):
     cards = []
     for name, lesson in lessons.items():
         picture = [picture for cell in lesson.cells for picture in pictures(cell)][-1]
-        file = folder / f"{name}.{picture.kind.removeprefix('image/')}"
-        file.write_bytes(b64decode(picture.data))
+        file, data = folder / f"{name}.{picture.kind.removeprefix('image/')}", b64decode(picture.data)
+        file.write_bytes(still(data) or data)
         verbs = " and ".join(", ".join(verbs_of(lesson)).rsplit(", ", 1))
         alt = html.escape(picture.about["alt"], quote=True)
         title = html.escape(title_of(lesson))
@@ -190,14 +203,14 @@ def link(place):
     if place.kind == "library":
         return f"[`{place.name}`](#lessons_lib.{place.name})"
     if place.kind == "tests":
-        return f"`{place.name.partition('.')[2]}`"
+        return f"<code>{place.name.partition('.')[2].replace('_', '_<wbr>')}</code>"  # may break there
     number = int(place.name[:2])
     return f"[{number:02}. {place.heading.removeprefix(f'{number:02}. ')}](notebooks/{place.name}.ipynb#{slugify(place.heading)})"
 
 
 def api():
     """Every public function, module by module, from the docstrings."""
-    lines = ["# The library", "", "What the lessons have earned, in the order of its making: `from lessons_lib import schedule`."]
+    lines = ["# The library", "", "The lessons derive these functions, and then import them: `from lessons_lib import schedule`."]
     for module in MODULES:
         lines += ["", f"## {module}", "", "```{eval-rst}", f".. automodule:: lessons_lib.{module}", "   :members:", "```"]
     return "\n".join(lines)

@@ -9,22 +9,37 @@ from lessons_lib.checks import exercise
 @exercise(4)
 def moving_average(answer):
     """`answer(values, decay)`: the exponential moving average that starts with values[0], with a decay that warms up."""
+
+    def average(values, decay, warm_up=lambda n: (1 + n) / (10 + n), first=1, old_first=True):
+        mean = values[0]
+        for n, value in enumerate(values[1:], first):
+            d = min(decay, warm_up(n))
+            mean = d * mean + (1 - d) * value if old_first else (1 - d) * mean + d * value
+        return mean
+
     rng = np.random.default_rng(0)
-    for decay, count in ((0.5, 30), (0.2, 10), (0.99, 4)):
-        values = rng.normal(size=(count, 3))
-        expected = values[0]
-        for n in range(1, count):
-            d = min(decay, (1 + n) / (10 + n))
-            expected = d * expected + (1 - d) * values[n]
+    # The first case is where the usual mistakes are far off: the weights jump from 0 to 1 and stay there.
+    cases = [(np.repeat([0.0, 1.0], [1, 4])[:, None], 0.99), (rng.normal(size=(30, 3)), 0.5), (rng.normal(size=(10, 3)), 0.2)]
+    for values, decay in cases:
+        expected = average(values, decay)
         received = np.asarray(answer(list(values), decay))
-        assert received.shape == (3,), (
-            f"moving_average: expected one average, of shape (3,) like each of the values; received shape {received.shape}"
+        assert received.shape == expected.shape, (
+            f"moving_average: expected one average, of shape {expected.shape} like each of the values; received shape "
+            f"{received.shape}"
         )
-        worst = np.abs(received - expected).max()
-        assert worst < 1e-9, (
-            f"moving_average of {count} values with decay {decay}: expected {expected.round(3)}; received "
-            f"{received.round(3)}. Hint: d stands at what is remembered, 1 - d at what is new; in step n, from 1, it is the "
-            "smaller of decay and (1 + n) / (10 + n)."
+        mistakes = {
+            "that is without the warm-up: d is the smaller of two numbers.": average(values, decay, lambda n: 1),
+            "that is with n = 0 in the first step; count from 1.": average(values, decay, first=0),
+            "d and 1 - d have changed places: a d near 1 remembers much.": average(values, decay, old_first=False),
+            "that is without `decay`: d never exceeds it.": average(values, 1.0),
+        }
+        seen = [hint for hint, result in mistakes.items() if np.allclose(received, result)]
+        hint = seen[0] if seen else "work out the first two steps by hand."
+        what = "the values 0, 1, 1, 1, 1" if values.shape[1] == 1 else f"{len(values)} values"
+        worst = np.abs(received - expected).argmax()
+        assert np.allclose(received, expected, rtol=0, atol=1e-9), (
+            f"moving_average of {what} with decay {decay}: expected {expected[worst]:.4f}, received {received[worst]:.4f}. "
+            f"Hint: {hint}"
         )
 
 
@@ -33,18 +48,25 @@ def min_snr(answer):
     """`answer(schedule, gamma)`: the weights of a velocity's squared error, for t = 1..T, that are min-SNR's for x_0's."""
     for chain in (schedule.linear(50), schedule.cosine(30)):
         for gamma in (5.0, 1.0):
-            a = chain.alpha_bar[1:]
-            expected = np.minimum(a, gamma * (1 - a))  # min(snr, gamma) * (1 - a)
+            a, snr = chain.alpha_bar[1:], chain.snr[1:]
+            of_x_0 = np.minimum(snr, gamma)
+            expected = of_x_0 * (1 - a)
             received = np.asarray(answer(chain, gamma))
             assert received.shape == a.shape, (
                 f"min_snr: expected a weight for each t in 1..{chain.T}, shape {a.shape}; received shape {received.shape}. "
                 "Hint: the arrays of a schedule begin at t = 0."
             )
+            mistakes = {
+                "these are the weights for x_0; the same error of the velocity is a larger number.": of_x_0,
+                "these are the weights for the noise.": of_x_0 / snr,
+                "min-SNR takes the smaller of the two, not the larger.": np.maximum(snr, gamma) * (1 - a),
+            }
+            seen = [hint for hint, result in mistakes.items() if np.allclose(received, result)]
+            hint = seen[0] if seen else "how large is the squared error of x_0 when the velocity's is 1?"
             worst = np.abs(received - expected).argmax()
             assert np.allclose(received, expected, rtol=1e-6, atol=1e-9), (
-                f"min_snr with gamma = {gamma}: expected {expected[worst]:.4f} at t = {worst + 1}, where the ratio is "
-                f"{chain.snr[worst + 1]:.3g}; received {received[worst]:.4f}. Hint: an error of x_0 weighs min(snr, gamma), "
-                "and the squared error of x_0 is 1 - alpha_bar times that of the velocity."
+                f"min_snr with gamma = {gamma:g}: expected {expected[worst]:.4f} at t = {worst + 1}, where the ratio is "
+                f"{snr[worst]:.3g}; received {received[worst]:.4f}. Hint: {hint}"
             )
 
 
@@ -59,8 +81,8 @@ def make_pairs(answer):
     )
     times = np.unique(t).tolist()
     assert times == [1, 2, 3, 4], (
-        f"make_pairs: expected every t from 1 to {chain.T} for T = {chain.T}; received {times}. Hint: t = 0 is the data, with "
-        "nothing to remove, and rng.integers leaves its upper end out."
+        f"make_pairs: expected every t from 1 to {chain.T} for T = {chain.T}; received {times}. Hint: what does t = 0 stand for, "
+        "and is the upper end of rng.integers included?"
     )
     assert not np.array_equal(noise[0], noise[1]), (
         "make_pairs: expected noise of its own for every image; received the same for two of them. Hint: look at the shape that "
