@@ -33,7 +33,7 @@ class SinusoidalEmbedding(layers.Layer):
 
 @saving.register_keras_serializable("lessons_lib")
 class AdaptiveGroupNorm(layers.Layer):
-    """Group normalisation (Wu and He 2018, eq. 7), scale and shift, and SiLU: one multiply-add over the image, and SiLU.
+    """Group normalisation (Wu and He 2018, eqs. 1, 2 and 6), scale and shift as one multiply-add over the image, and SiLU.
 
     x: (B, height, width, channels); scale_shift: (B, 2 * channels), what the time makes of them, or nothing: then the layer
     learns one of its own. Gives SiLU((1 + scale) * norm(x) + shift), or without SiLU, in the type of x; statistics in float32.

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from itertools import cycle
 from pathlib import Path
+from types import SimpleNamespace
 
 import imageio.v3 as iio
 import matplotlib.pyplot as plt
@@ -15,7 +16,8 @@ from IPython import get_ipython
 from IPython.display import Image, display
 from keras.callbacks import LambdaCallback
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, NullFormatter
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"  # told apart by all eyes (Okabe and Ito 2008)
 DPI = 144  # twice what a page shows, for sharp text on sharp screens
@@ -78,16 +80,15 @@ def plot_loss(losses, alt, *, baselines=None):
     window = max(1, len(losses) // 20)
     mean = np.convolve(losses, np.ones(window) / window, mode="valid")
 
-    figure, axes = plt.subplots(figsize=(7, 3))
+    figure, axes = plt.subplots(figsize=(7, 3.3), layout="constrained")
     steps = np.arange(1, len(losses) + 1)
     axes.plot(steps, losses, color=BLUE, alpha=0.25, linewidth=0.8, label="each step")
     axes.plot(steps[window - 1 :], mean, color=BLUE, linewidth=2, label=f"mean of {window}")
     for (label, loss), style, color in zip((baselines or {}).items(), cycle(("--", ":", "-.")), cycle((ORANGE, GREY, GREEN))):
         axes.axhline(loss, color=color, linestyle=style, label=label)
     axes.set(xlabel="training step", ylabel="loss", yscale="log")
-    axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
-    axes.yaxis.set_major_formatter(LogFormatter())
-    axes.legend(loc="center right")
+    _plain_ticks(axes.yaxis)
+    figure.legend(loc="outside upper center", ncols=4, frameon=False)
     return show(figure, alt)
 
 
@@ -111,8 +112,18 @@ def plot_estimates(curves, alt, *, labels, log=True, floor=None):
     axes.set(xlabel=labels[0], ylabel=labels[1])
     if log:
         axes.set(xscale="log", yscale="log")
-    axes.legend(fontsize=8)
+        _plain_ticks(axes.xaxis)
+        _plain_ticks(axes.yaxis)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False)
     return show(figure, alt)
+
+
+def _plain_ticks(axis):
+    """Ticks of a logarithmic axis, as people write numbers: 0.05, not 5e-02."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
 
 
 def plot_schedule(schedules, alt):
@@ -136,37 +147,54 @@ def plot_schedule(schedules, alt):
 
 
 def plot_unet(model, alt):
-    """A `unet.unet` as the U that it is: a bar for each step, as high as its image, as wide as it has channels.
+    """A `unet.unet` as the U that it is: a bar for each step, as high as its image and as wide as it has channels.
 
-    The lines above are the skips: what comes from the way down and is concatenated on the way up.
+    Below a bar stand its positions and channels. Arrows follow the data: on, down, up, and across for the skips, each of which
+    ends at the part of a bar that it brings, beside what comes from below. Lengths are in inches.
     """
-    made_by = {id(layer.output): layer for layer in model.layers}
-    styles = {"Conv2D": ("residual block", BLUE), "Dense": ("self-attention", ORANGE), "": ("in, down, up, out", GREY)}
-    right, lifts, bars = 0.0, Counter(), {}
+    steps = _unet_steps(model)
+    sides = sorted({image.shape[1] for image, _, _ in steps}, reverse=True)
+    heights = {side: max(1.2 * side / sides[0], 0.25) for side in sides}
+    middles = {side: -sum(heights[above] + 0.65 for above in sides[:level]) for level, side in enumerate(sides)}
+    middles = {side: top - heights[side] / 2 for side, top in middles.items()}
+    inch = 0.6 / max(image.shape[3] for image, _, _ in steps)
+    right, bars, lifts, before = 0.0, {}, Counter(), None
 
-    figure, axes = plt.subplots(figsize=(9, 4.2), layout="constrained")
-    for layer in model.layers:
-        kind, shape = type(layer).__name__, layer.output.shape
-        if kind == "Concatenate":
-            middle, top, level = bars[made_by[id(layer.input[1])]]
-            lifts[level] += 1
-            lift = top + 0.07 * lifts[level]
-            end = right - 0.12  # before the next bar
-            axes.plot([middle, middle, end, end], [top, lift, lift, level], color="black", linewidth=0.8, zorder=0)
-        elif kind in ("Add", "Rearrange", "UpSampling2D") or (kind == "Conv2D" and layer.use_bias) or layer.name == "x_t":
-            label, color = styles[type(made_by[id(layer.input[1])]).__name__ if kind == "Add" else ""]
-            level, width = np.log2(shape[1] / model.output.shape[1]), 0.1 + shape[3] / 128
-            height = 0.8 * 2**level
-            axes.bar(right, height, width, level - height / 2, align="edge", color=color, label=label)
-            axes.text(right + width / 2, level - height / 2 - 0.05, shape[3], ha="center", va="top", fontsize=7)
-            bars[layer], right = (right + width / 2, level + height / 2, level), right + width + 0.25
-    levels = {shape[1]: level for (_, _, level), shape in ((bar, layer.output.shape) for layer, bar in bars.items())}
-    axes.set_yticks(list(levels.values()), [f"{size}²" for size in levels])
-    axes.tick_params(length=0)
-    axes.set_xticks([])
-    axes.spines[:].set_visible(False)
-    handles = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3, frameon=False)
+    figure, axes = plt.subplots()
+    for image, parts, color in steps:
+        _, side, _, channels = image.shape
+        width, middle, top = max(inch * channels, 0.04), middles[side], middles[side] + heights[side] / 2
+        slot = max(width, 0.36)  # as wide as its label
+        left, right = right + 0.13 + (slot - width) / 2, right + 0.13 + slot
+        center, end = left + width / 2, left
+        for part, part_color in zip(parts, (color, GREEN), strict=False):
+            begin, end = end, end + width * part.shape[3] / channels
+            axes.bar(begin, heights[side], end - begin, middle - heights[side] / 2, align="edge", color=part_color)
+            if len(parts) > 1 and end - begin > 0.13:
+                axes.text((begin + end) / 2, middle, part.shape[3], ha="center", va="center", fontsize=7, color="white")
+        label = f"{side}\u00d7{side}\n{channels}"
+        axes.text(center, middle - heights[side] / 2 - 0.05, label, ha="center", va="top", fontsize=8, linespacing=1.1)
+        if before and middle < before.middle:
+            _arrow(axes, (before.right, before.middle), (center, top), "angle,angleA=0,angleB=90,rad=0")
+        elif before and middle > before.middle:
+            _arrow(axes, (before.center, before.top), (left, middle), "angle,angleA=90,angleB=0,rad=0")
+        elif before:
+            _arrow(axes, (before.right, middle), (left, middle))
+        if len(parts) > 1:
+            source, goal = bars[id(parts[1])], (begin + end) / 2
+            lifts[side] += 1
+            lift = top + 0.05 + 0.12 * lifts[side]
+            axes.plot([source.center, source.center, goal], [top, lift, lift], color=GREEN, linewidth=1.2)
+            _arrow(axes, (goal, lift), (goal, top), color=GREEN)
+        before = bars[id(image)] = SimpleNamespace(right=left + width, center=center, middle=middle, top=top)
+
+    names = {GREY: "input, convolution, resizing", BLUE: "residual block, told t", ORANGE: "self-attention", GREEN: "skip"}
+    axes.set(xlim=(0, right + 0.13), ylim=(middles[sides[-1]] - heights[sides[-1]] / 2 - 0.4, 0.1 + 0.12 * lifts[sides[0]]))
+    axes.set_position((0, 0, 1, 1))
+    axes.axis("off")
+    figure.set_size_inches(np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim()))
+    handles = [Patch(color=color, label=name) for color, name in names.items()]
+    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0), ncols=4, frameon=False, fontsize=8)
     return show(figure, alt)
 
 
@@ -243,6 +271,27 @@ def fit_progress(steps, label):
         on_epoch_end=lambda epoch, logs: losses.update(logs),
         on_train_end=lambda logs: line.close(),
     )
+
+
+def _unet_steps(model):
+    """The steps of a `unet.unet` in their order: its image, the parts that are side by side in it, and its colour."""
+    made_by = {id(layer.output): layer for layer in model.layers}
+    steps = []
+    for layer in model.layers:
+        kind, image = type(layer).__name__, layer.output
+        if kind == "Concatenate":
+            steps.append((image, layer.input, GREY))
+        elif kind == "Add":  # to a shortcut
+            attention = type(made_by[id(layer.input[1])]).__name__ == "Dense"
+            steps.append((image, [image], ORANGE if attention else BLUE))
+        elif kind in ("Rearrange", "UpSampling2D") or (kind == "Conv2D" and layer.use_bias) or layer.name == "x_t":
+            steps.append((image, [image], GREY))
+    return steps
+
+
+def _arrow(axes, start, end, path="arc3", color="black"):
+    how = {"arrowstyle": "-|>,head_width=0.16,head_length=0.3", "connectionstyle": path, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("", end, start, arrowprops={**how, "color": color, "linewidth": 1})
 
 
 def _checked(argument, values, rank):

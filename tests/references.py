@@ -47,7 +47,7 @@ def sinusoids(t, width):
 
 
 def group_norm(x, scale_shift, activation=silu):
-    """(Wu and He 2018, eq. 1, 2 and 7) x: (H, W, C); scale_shift: (2 C,)."""
+    """(Wu and He 2018, eqs. 1, 2 and 6) x: (H, W, C); scale_shift: (2 C,)."""
     normed, size = np.empty_like(x), x.shape[-1] // GROUPS
     for first in range(0, x.shape[-1], size):
         group = x[..., first : first + size]

@@ -92,7 +92,7 @@ with_and_without_silu = pytest.mark.parametrize("with_silu", [True, False])
 @few
 @given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5), st.sampled_from([8, 16, 40]))
 def test_norm_equals_the_articles(with_silu, batch, height, width, channels):
-    """(Wu and He 2018, eq. 7), one group at a time."""
+    """(Wu and He 2018, eqs. 1, 2 and 6), one group at a time."""
     x, scale_shift = 3 * numbers(batch, height, width, channels) + 1, numbers(batch, 2 * channels)
     y = AdaptiveGroupNorm(with_silu)(x, scale_shift)
     assert ops.dtype(y) == "float64"

@@ -98,7 +98,12 @@ def test_a_lesson_keeps_its_budget(name):
     code = [len(lines(cell)) for cell in code_cells(notebook)]
     words = sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
     before_exercises = next(i for i, cell in enumerate(notebook.cells) if cell.source.startswith("## Exercises"))
-    assert 20 <= before_exercises <= (45 if name in ("05_training", "08_evaluation") else 40)
+    longer = {
+        "04_unet": 50,
+        "05_training": 45,
+        "08_evaluation": 45,
+    }  # a network in the open; derivation and training; many measures
+    assert 20 <= before_exercises <= longer.get(name, 40)
     assert max(code) <= 30
     assert statistics.median(code) <= 8
     assert words >= 8 * sum(code)

@@ -9,7 +9,9 @@ import imageio.v3 as iio
 import keras
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from PIL import Image as Picture
 from scipy import ndimage
 
@@ -173,6 +175,25 @@ def test_every_baseline_is_drawn(count, monkeypatch):
     assert drawn == [1.0 + i for i in range(count)]
 
 
+@pytest.mark.parametrize(
+    ("losses", "ticks"), [([0.02, 0.09], ["0.02", "0.05"]), ([1e-4, 2.0], ["0.0001", "0.001", "0.01", "0.1", "1"])]
+)
+def test_ticks_are_written_as_people_write_them(losses, ticks, monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "show", lambda figure, alt: figures.append(figure))
+    plots.plot_loss(losses, "x")
+    axis = figures[-1].axes[0].yaxis
+    figures[-1].canvas.draw()
+    low, high = axis.get_view_interval()
+    labels = [
+        text.get_text()
+        for place, text in zip(axis.get_majorticklocs(), axis.get_ticklabels(), strict=True)
+        if low <= place <= high
+    ]
+    assert labels == ticks
+    assert not any(text.get_text() for text in axis.get_ticklabels(minor=True))
+
+
 def test_pixels_are_not_taken_for_images():
     with pytest.raises(TypeError, match=r"images: expected floats .*data.to_unit.*; received uint8"):
         plots.show_images(np.zeros((1, 2, 2, 1), np.uint8), "x")
@@ -238,7 +259,7 @@ def test_estimates_are_drawn_with_their_errors(monkeypatch):
         assert axes.lines[-1].get_ydata() == [1.5, 1.5]
         assert (axes.get_xlabel(), axes.get_ylabel()) == ("steps", "distance")
         assert axes.get_xscale() == axes.get_yscale() == ("log" if log else "linear")
-        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["with", "without"]
+        assert [text.get_text() for text in figures[-1].legends[0].get_texts()] == ["with", "without"]
         plots.plt.close(figures[-1])
 
 
@@ -257,22 +278,56 @@ def test_one_to_six_curves_fit_a_figure(number):
         plots.plot_estimates({key: {1: 1.0} for key in range(number)}, "x", labels=("", ""))
 
 
-def test_a_unet_is_drawn_with_all_its_blocks_and_skips(monkeypatch):
+def the_u(monkeypatch, network):
+    """The figure that `plot_unet` draws: axes, labels of bars, bars, and the ends of the skips' arrows."""
     figures = []
     monkeypatch.setattr(plots, "show", lambda figure, alt: figures.append(figure))
-    plots.plot_unet(unet.unet(16, 3, (8, 24), blocks=2, patch=2), "x")
+    plots.plot_unet(network, "x")
     (axes,) = figures[0].axes
+    figures[0].canvas.draw()
     plots.plt.close(figures[0])
-    # Input, patches, first convolution, two blocks; down, four with attention, and so the other way round.
-    down = [3, 12, 8, 8, 8]
-    bottom = [24] * 5 + [24] * 3 + [24] * 4
-    assert [int(text.get_text()) for text in axes.texts] == down + bottom + [24, 8, 8, 12, 3]
-    heights = [bar.get_height() for bar in axes.patches]
+    named = [text for text in axes.texts if "\n" in text.get_text()]
+    arrows = [text for text in axes.texts if isinstance(text, Annotation)]
+    ends = [arrow.xy for arrow in arrows if arrow.arrow_patch.get_edgecolor() == to_rgba(plots.GREEN)]
+    return axes, named, axes.patches, ends
+
+
+def test_a_unet_is_drawn_with_all_its_steps(monkeypatch):
+    axes, named, bars, _ = the_u(monkeypatch, unet.unet(16, 3, (8, 24), blocks=2, patch=2))
+    # Input, patches, first convolution, two blocks; down, four with attention, bottom, and so the other way round.
+    down, bottom = [3, 12, 8, 8, 8], [24] * 5 + [24] * 3
+    up = [48, 24, 24] * 2 + [24, 32, 8, 16, 8, 12, 3]
+    sides = [16] + [8] * 4 + [4] * 14 + [8] * 6 + [16]
+    labels = [f"{side}\u00d7{side}\n{channels}" for side, channels in zip(sides, down + bottom + up, strict=True)]
+    assert [text.get_text() for text in named] == labels
+    heights = [bar.get_height() for bar in bars]
     np.testing.assert_allclose([heights[-1], 2 * heights[1], 4 * heights[5]], heights[0])
-    assert len(axes.lines) == 4  # as many skips as blocks on the way up
-    assert {text.get_text() for text in axes.get_yticklabels()} == {"16²", "8²", "4²"}
-    names = [text.get_text() for text in figures[0].legends[0].get_texts()]
-    assert names == ["in, down, up, out", "residual block", "self-attention"]
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert names == ["input, convolution, resizing", "residual block, told t", "self-attention", "skip"]
+    colors = [(plots.BLUE, 10), (plots.ORANGE, 5), (plots.GREEN, 4)]
+    assert [sum(bar.get_facecolor() == to_rgba(color) for bar in bars) for color, _ in colors] == [n for _, n in colors]
+
+
+def test_every_skip_of_a_drawn_unet_ends_at_the_channels_that_it_brings(monkeypatch):
+    axes, _, bars, ends = the_u(monkeypatch, unet.unet(16, 3, (8, 24), blocks=2, patch=2))
+    skips = [bar for bar in bars if bar.get_facecolor() == to_rgba(plots.GREEN)]
+    assert len(ends) == len(skips) == len(axes.lines) == 4
+    for (x, y), bar, line in zip(ends, skips, axes.lines, strict=True):
+        np.testing.assert_allclose((x, y), (bar.get_x() + bar.get_width() / 2, bar.get_y() + bar.get_height()))
+        source, *_ = (b for b in bars if np.isclose(b.get_x() + b.get_width() / 2, line.get_xdata()[0]))
+        assert source.get_facecolor() in (to_rgba(plots.BLUE), to_rgba(plots.ORANGE))
+        np.testing.assert_allclose(source.get_width(), bar.get_width())
+
+
+@pytest.mark.parametrize(
+    ("size", "widths", "blocks", "patch"), [(28, (48, 96), 1, 2), (16, (8, 24), 2, 2), (32, (32, 64, 128), 1, 1), (8, (8,), 1, 1)]
+)
+def test_no_label_of_a_drawn_unet_covers_another_or_a_bar(size, widths, blocks, patch, monkeypatch):
+    axes, named, bars, _ = the_u(monkeypatch, unet.unet(size, 1, widths, blocks, patch=patch))
+    boxes = [text.get_window_extent() for text in named] + [axes.get_legend().get_window_extent()]
+    boxes += [bar.get_window_extent() for bar in bars]
+    boxes = [box.shrunk(0.99, 0.99) for box in boxes]
+    assert not [(i, j) for i, one in enumerate(boxes) for j in range(i) if one.overlaps(boxes[j])]
 
 
 FILM = np.stack([np.full((4, 8, 8, 1), value, np.float32) for value in (-1, -0.5, 0, 0.5, 1)])
