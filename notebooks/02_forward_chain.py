@@ -14,20 +14,20 @@
 # %% [markdown]
 # # 02. Destroy an image in a thousand small steps
 #
-# A GAN (generative adversarial network), the best-known generator before diffusion, draws its picture in a single
-# stroke: noise in, image out, and no second look. Lesson 01 ended on the opposite idea: many small corrections, each
-# made in view of the last. To learn how to build an image in small steps, we first take it apart in small steps, and
-# we do it so that every step can be computed with. This lesson is about taking apart. No network is trained.
+# A GAN (generative adversarial network) draws its image in a single pass: noise goes in, an image comes out, and
+# nothing is revised. Lesson 01 ended with the opposite idea, many small corrections, each based on the result of the
+# last. Before we build an image in small steps, we take one apart in small steps, each of which has a simple formula.
+# No network is trained in this lesson.
 
 # %% [markdown]
 # **You will**
 #
-# - **walk** a Markov chain, and check that it forgets all but its present;
-# - **destroy** digits in a thousand steps of noise, and measure when a machine can no longer read them;
-# - **repair** a common short cut, a schedule that never quite ends in noise.
+# - **walk** a Markov chain, and see what a fit can tell about its memory;
+# - **destroy** digits in a thousand steps of noise, and measure when a simple reader can no longer read them;
+# - **repair** a common shortcut, a schedule that stops long before pure noise.
 #
-# **You need** lesson 01, and what a Gaussian is: its mean and its variance. To run, it
-# takes <!-- measured -->about 1 minute on two CPU cores and 1.4 GB of memory<!-- /measured -->.
+# **You need** lesson 01, and what a Gaussian is: its mean and its variance. Running the lesson
+# takes <!-- measured -->about 1 minute on two CPU cores and 1.3 GB of memory<!-- /measured -->.
 
 # %%
 try:
@@ -36,10 +36,13 @@ except ModuleNotFoundError:  # in Colab, which keeps its own TensorFlow
     # %pip install --quiet ..
     pass
 
+import warnings
+
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
+from IPython.display import display
 from ipywidgets import interact
 
 from lessons_lib import data, diffusion, plots, schedule
@@ -56,28 +59,25 @@ keras.utils.set_random_seed(SEED)
 rng = np.random.default_rng(SEED)
 
 # %% [markdown]
-# The idea is borrowed from physics. A drop of ink in a glass of water spreads until the glass is evenly grey: each
-# molecule takes small random steps, and in the end nothing tells where the drop was. It never gathers again by
-# itself. But over a *very short* time the reverse is a small random step too; such a step is described by a mean and
-# a variance, and those a network can guess. Sohl-Dickstein and colleagues turned this into a way of generating data
-# in 2015; Ho, Jain and Abbeel made it draw sharp images in 2020, in the paper that gave the method its name,
-# *denoising diffusion probabilistic models*: DDPM from here on.
+# The idea comes from physics. A drop of ink in a glass of water spreads until the water is evenly grey. Each molecule
+# takes small random steps, and in the end nothing shows where the drop was. The ink never gathers again by itself.
+# Over a *very short* time, however, the reversed motion is a small random step too, and a network can estimate the
+# mean and the variance of such a step. Sohl-Dickstein and colleagues turned this idea into a generative model in
+# 2015. Ho, Jain and Abbeel obtained high-quality images with it in 2020, in *Denoising Diffusion Probabilistic
+# Models*, which we call DDPM. All of this rests on one claim: a small Gaussian step, reversed, is nearly a small
+# Gaussian step again. Lesson 03 checks it in an example.
 #
-# (That a small Gaussian step, reversed, is nearly a small Gaussian step again is what all of this rests on; lesson 03
-# shows it.)
-#
-# Why Gaussian noise, after lesson 01's, which was evenly spread? Because a sum of independent Gaussians is a
-# Gaussian, so that thousands of steps can be summed up in one formula. And from here on pixels are grey values in
-# $[-1, 1]$.
+# Two things change from lesson 01. Pixels now lie in $[-1, 1]$. And the noise is Gaussian instead of uniform, because
+# a sum of independent Gaussians is Gaussian, so that one formula can describe a thousand steps.
 #
 # ## Play with a Markov chain
 #
-# Take a number, shrink it a little, and add a little noise. Again, and again:
+# Take a number, shrink it a little, add a little noise, and repeat:
 
 
 # %%
 def step(x):
-    # A size of noise that keeps the variance at 1; why, below.
+    # With this much noise a variance of 1 stays 1; "One step of noise" says why.
     return 0.9 * x + rng.normal(scale=np.sqrt(1 - 0.9**2), size=x.shape)
 
 
@@ -85,79 +85,98 @@ walks = [np.repeat([4.0, -4.0], WALKS // 2)]  # half start here, half there
 for _ in range(40):
     walks.append(step(walks[-1]))
 walks = np.array(walks)
+same_side = np.mean(np.sign(walks) == np.sign(walks[0]), axis=1)
+print(
+    f"on the side of their start: {same_side[10]:.0%} after 10, {same_side[40]:.0%} after 40"
+)
+assert abs(same_side[10] - 0.93) < 0.015
+assert abs(same_side[40] - 0.52) < 0.025
+assert abs(walks[40].var() - 1) < 0.06
 
 figure, axes = plt.subplots(figsize=(7, 3))
 axes.plot(walks[:, :30], color=plots.BLUE, alpha=0.3, linewidth=0.8)
 axes.plot(walks[:, -30:], color=plots.ORANGE, alpha=0.3, linewidth=0.8)
 axes.set(xlabel="step", ylabel="x")
-plots.show(figure, "Thirty walks from 4 and thirty from -4 run together and mingle around 0.")
+plots.show(
+    figure, "Thirty walks from 4 and thirty from -4 approach each other and mix around 0."
+)
 
 # %% [markdown]
-# Half of the walks start at 4, half at $-4$; after forty steps nobody can tell from a walk where it came from. A
-# process like this is a **Markov chain**: the next state is drawn from a distribution that depends on the present
-# state *alone*, not on how we got there.
+# After ten steps, 93 % of the walks are still on the side of 0 where they started. After forty it is 52 %, hardly
+# more than chance: the walks forget their start. The process is also a **Markov chain**: given the present state, the
+# next state does not depend on any earlier one.
 #
-# `step` is given the present alone, so our chain is one by construction. Could we have told from the walks? If the
-# past mattered, then $x_{t-1}$ would help to predict $x_{t+1}$ for somebody who knows $x_t$ already. We fit
-# $x_{t+1} = a\, x_t + b\, x_{t-1}$ by least squares: in our chain $b$ must be zero but for the accident of the
-# sample. The size of that accident, the standard deviation that $b$ would have if we drew all walks anew and anew, is
-# its **standard error**. Beside it a walk with momentum, which adds half of its last move,
-# $x_{t+1} = x_t + \frac12 (x_t - x_{t-1})$ and noise:
+# It is Markov by construction, because `step` receives nothing but the present state. Can data show it? We fit
+# $x_{t+1} = a\, x_t + b\, x_{t-1}$ by least squares. In our chain the mean of $x_{t+1}$ is $0.9\, x_t$, so $b$ must be
+# zero up to sampling error. The size of that error is the **standard error**, the standard deviation that $b$ would
+# have if we repeated the whole experiment many times. We compare step 21 with two other ways to take it, where $z$ is
+# fresh noise:
+#
+# - with momentum, $x_{t+1} = x_t + \frac12 (x_t - x_{t-1}) + z$;
+# - with noise whose size depends on the past, $x_{t+1} = 0.9\, x_t + |x_{t-1}|\, z$.
 
 
 # %%
 def fit(before, now, after):
-    """Least-squares coefficients of (now, before) for after, and their standard errors."""
+    """The least-squares coefficient of `before`, beside `now`, and its standard error."""
     known = np.stack([now - now.mean(), before - before.mean()], axis=1)
     wanted = after - after.mean()
     coefficients = np.linalg.lstsq(known, wanted)[0]
     residual = np.var(wanted - known @ coefficients)
-    return coefficients, np.sqrt(residual * np.diag(np.linalg.inv(known.T @ known)))
+    # The usual formula, for residuals of one size.
+    errors = np.sqrt(residual * np.diag(np.linalg.inv(known.T @ known)))
+    return coefficients[1], errors[1]
 
 
-momentum = walks[20] + 0.5 * (walks[20] - walks[19]) + rng.normal(size=WALKS)
-(_, b), (_, error) = fit(walks[19], walks[20], walks[21])
-(_, b_momentum), (_, error_momentum) = fit(walks[19], walks[20], momentum)
-print("How much the past counts")
-print(f"chain:         {b:+.3f} with a standard error of {error:.3f}")
-print(f"with momentum: {b_momentum:+.3f} with a standard error of {error_momentum:.3f}")
-assert abs(b) < 3 * error
-assert abs(b_momentum) > 10 * error_momentum
+# %%
+before, now, z = walks[19], walks[20], rng.normal(size=WALKS)
+b_chain, error_chain = fit(before, now, walks[21])
+b_momentum, error_momentum = fit(before, now, now + 0.5 * (now - before) + z)
+b_size, error_size = fit(before, now, 0.9 * now + np.abs(before) * z)
+print(f"our chain:           b = {b_chain:+.3f}, standard error {error_chain:.3f}")
+print(f"momentum:            b = {b_momentum:+.3f}, standard error {error_momentum:.3f}")
+print(f"noise from the past: b = {b_size:+.3f}, standard error {error_size:.3f}")
+assert abs(b_chain) < 4 * error_chain
+assert abs(b_momentum + 0.5) < 4 * error_momentum < 0.2
+assert abs(b_size) < 4 * error_size
 
 # %% [markdown]
-# For the chain the past counts nothing, within three standard errors; with momentum it counts minus one half, which
-# is what stands before $x_{t-1}$.
+# Up to sampling error, $b$ is zero in our chain, and minus one half with momentum. The last line is a warning: $b$ is
+# zero again, yet this process is not a Markov chain, because the size of its noise depends on $x_{t-1}$. With a
+# linear mean, as here, $b = 0$ is necessary for the Markov property but not sufficient. We know that our chain has
+# the property from its construction, not from the fit.
 #
 # ## One step of noise
 #
-# Now let the state be an image $x_0$, with pixels in $[-1, 1]$, and each step add Gaussian noise of a small variance
-# $\beta_t$. Should we also shrink it, as we did with the numbers? Try both, a thousand times:
+# Now let the state be an image $x_0$, and let each step add Gaussian noise of a small variance. Should a step also
+# shrink the image, as it shrank the numbers? We try both a thousand times, with the same noise:
 
 # %%
 digits, labels = next(iter(data.load_digits("test[:1000]", 1000)))
 x_0 = digits.numpy()
 grown, kept = x_0[:200], x_0[:200]
-print(f"variance of the digits: {kept.var():.2f}")
+print(f"variance of the digits: {x_0[:200].var():.2f}")
 for _ in range(T):
     noise = rng.normal(size=grown.shape)
     grown = grown + np.sqrt(0.02) * noise
     kept = np.sqrt(1 - 0.02) * kept + np.sqrt(0.02) * noise
 print(f"variance after {T} steps: {grown.var():.2f} without shrinking, {kept.var():.2f} with")
+assert abs(x_0[:200].var() - 0.4) < 0.02
+assert abs(grown.var() - (0.4 + 0.02 * T)) < 0.4
 assert abs(kept.var() - 1) < 0.02
-assert grown.var() > 15
 
 # %% [markdown]
-# Without shrinking the variance grows without end, and a network would have to cope with numbers of any size.
-# Shrinking by $\sqrt{1 - \beta}$ makes room for what the noise brings. Variances of independent things add, so a
-# variance $v$ becomes $(1 - \beta)\, v + \beta$: if it is 1 it stays 1, and if not, its distance from 1 shrinks by
-# the factor $1 - \beta$. Our digits start at 0.4. So one step is
+# Without shrinking, every step adds 0.02 to the variance, and a network would have to cope with inputs of very
+# different sizes. Multiplying by $\sqrt{1 - \beta}$, where $\beta$ is the variance of the noise, makes room for it.
+# Variances of independent variables add, so a step turns a variance $v$ into $(1 - \beta)\, v + \beta$: a variance of
+# 1 stays 1, and any other, such as our digits' 0.4, comes closer to 1. One step of the chain is therefore
 #
 # $$q(x_t \mid x_{t-1}) = \mathcal N\big(x_t;\ \sqrt{1 - \beta_t}\, x_{t-1},\ \beta_t I\big) \qquad \text{(DDPM, eq. 2)}$$
 #
 # - $x_{t-1}$ and $x_t$ are the image before and after step $t$, for $t = 1, \dots, T$; $x_0$ is the data;
 # - $\beta_t$, between 0 and 1, is the variance of the noise that step $t$ adds;
 # - $\mathcal N(x; m, v I)$ says that $x$ is Gaussian with mean $m$ and, in every pixel independently, variance $v$;
-# - $q$ is the customary name for everything on the way *to* noise; it has nothing to learn.
+# - $q$ denotes the distributions of this *forward process*, which has no parameters to learn.
 
 
 # %% tags=["slide"]
@@ -168,17 +187,18 @@ def forward_step(x, noise, beta):
 # %% [markdown]
 # ## The schedule
 #
-# The **variance schedule** is the list of all $\beta_t$. DDPM takes $T = 1000$ steps and lets $\beta$ grow evenly
-# from 0.0001 to 0.02. Why grow? A step is easy to reverse if its noise is small beside the noise that is there
-# already. At the start there is no noise yet, so a step must be tiny; later, among much noise, a larger one does no
-# more harm.
+# The **variance schedule** is the list of all $\beta_t$. DDPM takes $T = 1000$ steps, with $\beta$ increasing
+# linearly from 0.0001 to 0.02. These values are small, so that the reversed steps have nearly the form of the forward
+# ones, and yet leave as little signal as possible in $x_T$ (section 4). Why increase them? The same noise matters more
+# in a clean image than in a noisy one: a first step with $\beta = 0.02$ would add as much noise as the first 40 steps
+# of this schedule do together.
 #
-# A chain is drawn one step at a time. The probability of the whole walk, $x_{1:T} = x_1, x_2, \dots, x_T$, is the
-# product of its steps',
+# The probability density of a whole walk, $x_{1:T} = x_1, x_2, \dots, x_T$, is the product of its steps' densities,
 #
 # $$q(x_{1:T} \mid x_0) = \prod_{t=1}^{T} q(x_t \mid x_{t-1}) \qquad \text{(DDPM, eq. 2)}$$
 #
-# because each step knows its predecessor only. (Lesson 05 will need this product.) To draw a walk, we take the steps.
+# because, by the Markov property, each step depends on its predecessor alone. Lesson 05 needs this product. To sample
+# a walk, we just step:
 
 # %%
 beta = np.concatenate([[0.0], np.linspace(1e-4, 0.02, T)])  # beta[t]; nothing happens at t = 0
@@ -192,309 +212,360 @@ for t in plots.progress(range(1, T + 1), T, "walking"):
 
 plots.show_filmstrip(
     np.stack([chain[t][:6] for t in kept_at], axis=1),
-    "Six digits in rows; from left to right they drown in noise; none is seen from 600 on.",
+    "Six digits in rows, at ten times from left to right: noise covers them, and from 600 on "
+    "nothing else can be seen.",
     column_labels=[f"t={t}" for t in kept_at],
 )
 
 # %% [markdown]
-# Each row is one walk, seen at ten of its thousand steps. The same as a film, one frame for every fifty steps:
+# Each row is one walk, seen at ten times. At $t = 400$ we can still make out the bold digits; at 600 we see none,
+# although 400 steps are still to come. Here are eight walks as an animation, one frame for every fifty steps:
 
 # %%
 frames = [chain[t][:8] for t in sorted(chain) if t % 50 == 0]
 plots.animate(frames, "Eight digits dissolve into noise, which goes on flickering.", fps=6)
 
 # %% [markdown]
-# The picture fades slowly, then quickly. At $t = 400$ bold digits can still be made out; at 600 the eye sees nothing,
-# and yet 400 steps are still ahead.
+# A diffusion model has two directions, and the next diagram, after figure 2 of DDPM, shows both. The solid arrows are
+# the steps that we have just taken. The dashed arrows lead back: $p_\theta(x_{t-1} \mid x_t)$ is the distribution of
+# one step back, which a network with weights $\theta$ computes. Lessons 04 to 06 build it, train it, and walk back.
+
+# %%
+noise = rng.standard_normal(x_0.shape, dtype=np.float32)
+x_201 = forward_step(chain[200], noise, np.float32(beta[201]))
+states = {"$x_0$": x_0, "$x_{t-1}$": chain[200], "$x_t$": x_201, "$x_T$": chain[T]}
+curved = {"arrowstyle": "-|>", "connectionstyle": "arc3,rad=-0.3", "mutation_scale": 14}
+forward, back = {"color": plots.BLUE}, {"color": plots.ORANGE, "linestyle": "--"}
+
+figure, axes = plt.subplots(figsize=(9, 3))
+for left, (name, state) in zip((0, 4, 8, 12), states.items(), strict=True):
+    circle = axes.add_patch(plt.Circle((left + 1, 1), 1, fill=False, color=plots.GREY))
+    place = (left, left + 2, 0, 2)
+    axes.imshow(state[0], cmap="gray_r", vmin=-1, vmax=1, extent=place, clip_path=circle)
+    axes.text(left + 1, -0.2, name, ha="center", va="top", fontsize=14)
+for left, dots in (2, "· · ·"), (6, ""), (10, "· · ·"):
+    axes.annotate("", (left + 2.2, 1.75), (left - 0.2, 1.75), arrowprops=curved | forward)
+    axes.annotate("", (left - 0.2, 0.25), (left + 2.2, 0.25), arrowprops=curved | back)
+    axes.text(left + 1, 1, dots, ha="center", va="center", fontsize=14)
+style = {"ha": "center", "fontsize": 13}
+axes.text(7, 2.3, r"$q(x_t \mid x_{t-1})$", color=plots.BLUE, **style)
+axes.text(7, -0.8, r"$p_\theta(x_{t-1} \mid x_t)$", color=plots.ORANGE, **style)
+axes.set(xlim=(-0.3, 14.3), ylim=(-1.1, 2.9), aspect="equal")
+axes.axis("off")
+plots.show(
+    figure,
+    "The chain as one digit in four circles from left to right: x_0 is clean, x_{t-1} and x_t are "
+    "noisy and look the same, x_T is noise. Solid arrows above, labelled q(x_t | x_{t-1}), lead "
+    "to the right; dashed arrows below, labelled p_theta(x_{t-1} | x_t), lead back.",
+)
+
+# %% [markdown]
+# The two pictures in the middle, at $t = 200$ and 201, look the same. The step between them changes a pixel by only
+# 0.064 (root mean square), so one step back has little to change.
 #
 # **Earned.** The schedule is `schedule.linear` and the step is `diffusion.forward_step`; from now on we import them.
 
 # %%
+change = np.sqrt(np.mean((x_201 - chain[200]) ** 2))
+assert abs(change - 0.064) < 0.001
+
 linear = schedule.linear(T)
 print(linear)
 np.testing.assert_allclose(linear.beta, beta, atol=1e-15)
-noise = rng.standard_normal(x_0.shape, dtype=np.float32)
 np.testing.assert_allclose(
-    diffusion.forward_step(x_0, noise, linear.beta[7]),
-    forward_step(x_0, noise, beta[7]),
-    atol=1e-6,
+    diffusion.forward_step(chain[200], noise, linear.beta[201]), x_201, atol=1e-5
 )
 
 # %% [markdown]
 # ## Where the information goes
 #
-# The eye is one judge. Let us ask some that give numbers. Each step multiplies what is left of the image by
-# $\sqrt{1 - \beta_t}$, and every noise only adds, so after $t$ steps the image itself has been multiplied by
+# The eye is one judge. Here are three that give numbers. Each step multiplies the image by $\sqrt{1 - \beta_t}$ and
+# adds independent noise. So after $t$ steps the original has been multiplied by
 #
 # $$\sqrt{\bar\alpha_t} \quad\text{with}\quad \bar\alpha_t = \prod_{s=1}^{t} (1 - \beta_s),$$
 #
-# the **signal rate**. (Mind the upper limit: it is $t$, not $T$.) The bar says that it is a product; a single factor
-# is $\alpha_t = 1 - \beta_t$. What is not image is noise, and its variance is the rest, $1 - \bar\alpha_t$, as lesson
-# 03 proves. If the signal rate is right, then it is the slope of a line fitted through all pairs ($x_0$, $x_t$) of
-# pixels:
+# the **signal rate**. The product runs over the steps $s$ up to $t$, not up to $T$. The bar marks a product; a single
+# factor is $\alpha_t = 1 - \beta_t$. The rest of $x_t$ is noise, of variance $1 - \bar\alpha_t$, as lesson 03 proves.
+# We can measure both; the signal rate is the slope of a line fitted to all pairs of pixels $(x_0, x_t)$:
 
 # %%
 alpha_bar = np.cumprod(1 - beta)
+np.testing.assert_allclose(linear.alpha_bar, alpha_bar, atol=1e-12)
+assert abs((1 - alpha_bar[40]) - 0.02) < 0.001  # 40 steps, or one of 0.02
+
 centred = x_0 - x_0.mean()
-slopes = {t: float(np.sum(centred * chain[t]) / np.sum(centred**2)) for t in sorted(chain)}
-error = 1 / np.sqrt(np.sum(centred**2))  # a slope's standard error, for noise of variance 1
-for t in (100, 300, 500, 1000):
-    print(f"t = {t:4}: slope {slopes[t]:.4f}, signal rate {np.sqrt(alpha_bar[t]):.4f}")
-    assert abs(slopes[t] - np.sqrt(alpha_bar[t])) < 4 * error
+slope_error = 1 / np.sqrt(np.sum(centred**2))  # its standard error, for noise of variance 1
+for t in sorted(chain):
+    slope = np.sum(centred * chain[t]) / np.sum(centred**2)
+    rest = np.var(chain[t] - np.sqrt(alpha_bar[t]) * x_0)
+    if t in (100, 300, 500, 1000):
+        print(
+            f"t = {t:4}: slope {slope:.4f}, signal rate {np.sqrt(alpha_bar[t]):.4f}", end="; "
+        )
+        print(f"variance of the rest {rest:.4f}, expected {1 - alpha_bar[t]:.4f}")
+    assert abs(slope - np.sqrt(alpha_bar[t])) < 4 * slope_error
+    assert abs(rest - (1 - alpha_bar[t])) <= 0.01 * (1 - alpha_bar[t])
 
 # %% [markdown]
-# It is. Next, the values of the pixels: two spikes at the start, for paper and ink; in the end they should be those
-# of pure noise, the normal distribution $\mathcal N(0, 1)$ (dashed), whatever the image was. (The spikes reach out of
-# the first two panels.)
+# Both agree at every time that we kept. The second judge is the distribution of the pixel values. It starts as two
+# spikes, for paper and ink, which extend beyond the first two panels. In the end it should be the normal distribution
+# $\mathcal N(0, 1)$, drawn dashed.
 
 # %%
-figure, axes = plt.subplots(1, 5, figsize=(10, 2.2), sharex=True)
-grid = np.linspace(-4, 4, 100)
+edges = np.linspace(-4, 4, 81)
+middles = (edges[1:] + edges[:-1]) / 2
+normal = np.exp(-(middles**2) / 2) / np.sqrt(2 * np.pi)
+
+figure, axes = plt.subplots(1, 5, figsize=(10, 2.4), sharex=True)
 for axis, t in zip(axes, (0, 50, 200, 400, 1000), strict=True):
-    axis.hist(chain[t].ravel(), bins=80, range=(-4, 4), density=True, color=plots.BLUE)
-    axis.plot(
-        grid, np.exp(-(grid**2) / 2) / np.sqrt(2 * np.pi), color=plots.ORANGE, linestyle="--"
-    )
-    axis.set(title=f"t = {t}", yticks=[], ylim=(0, 1.5))
+    heights, *_ = axis.hist(chain[t].ravel(), edges, density=True, color=plots.BLUE)
+    axis.plot(middles, normal, color=plots.ORANGE, linestyle="--")
+    axis.set(title=f"t = {t}", xticks=[-3, 0, 3], yticks=[], ylim=(0, 1.5))
+axes[2].set(xlabel="pixel value")
+assert np.abs(heights - normal).max() < 0.015  # in the last panel
+assert chain[400].mean() < -0.25
 plots.show(
     figure,
-    "Histograms of pixel values: two spikes at -1 and 1 widen, merge, and in the end lie "
-    "under the dashed curve of the normal distribution.",
+    "Histograms of pixel values: two spikes at -1 and 1 widen and merge into one hump, which is "
+    "left of the dashed normal distribution at t = 400 and agrees with it at t = 1000.",
 )
 
 # %% [markdown]
-# Last, a machine that reads digits, a very simple one: it compares a noisy digit with many clean ones, each faded by
-# the signal rate as it should be by then, and answers with the label of the nearest. How long can it read?
+# At $t = 400$ the mean is still below 0, since most pixels were paper; at 1000 the two agree. The third judge reads
+# digits. It is a nearest-neighbour classifier: it compares a noisy digit with many clean ones, all multiplied by the
+# signal rate of that time, and answers with the label of the nearest. How long can it read?
 
 # %%
-known, known_labels = next(iter(data.load_digits(f"train[:{KNOWN}]", KNOWN)))
-known = tf.reshape(known, (len(known), -1))
+clean, clean_labels = next(iter(data.load_digits(f"train[:{KNOWN}]", KNOWN)))
+clean = tf.reshape(clean, (KNOWN, -1))
 
 
 def read(x_t, t):
     """The labels of the nearest faded digits."""
-    faded = known * np.sqrt(alpha_bar[t])
+    faded = clean * np.sqrt(alpha_bar[t])
     # |x - f|^2 is |x|^2 + |f|^2 - 2 x f, and |x|^2 is the same for all f.
     products = tf.matmul(tf.reshape(x_t, (len(x_t), -1)), faded, transpose_b=True)
     nearest = tf.argmin(tf.reduce_sum(faded**2, axis=1) - 2 * products, axis=1)
-    return tf.gather(known_labels, nearest)
+    return tf.gather(clean_labels, nearest)
 
 
 # %%
-decibels = 10 * np.log10(linear.snr[1:])  # signal-to-noise ratio; decibels[t - 1]
+assert np.all(read(clean[:1000] * np.sqrt(alpha_bar[T]), T) == clean_labels[:1000])
+
 times = [t for t in sorted(chain) if t]
-right = [float(np.mean(read(chain[t], t) == labels)) for t in times]
-alike = [np.corrcoef(x_0.ravel(), chain[t].ravel())[0, 1] for t in times]
-for t, share in zip(times, right, strict=True):
-    if t in (100, 300, 400, 600, 1000):
-        print(f"t = {t:4}: {decibels[t - 1]:+3.0f} dB, {share:4.0%} of the digits read")
+decibels = {t: 10 * np.log10(alpha_bar[t] / (1 - alpha_bar[t])) for t in times}
+share_read = {t: float(np.mean(read(chain[t], t) == labels)) for t in times}
+correlation = {t: np.corrcoef(x_0.ravel(), chain[t].ravel())[0, 1] for t in times}
+for t in (100, 300, 400, 600, 700, 1000):
+    print(f"t = {t:4}: {decibels[t]:+3.0f} dB, correlation {correlation[t]:.2f}", end=", ")
+    print(f"{share_read[t]:4.0%} of the digits read")
+assert abs(decibels[300] + 1.8) < 0.1
+assert correlation[300] < 0.5
+assert 0.85 < share_read[300] < 0.98
+assert 0.25 < share_read[600] < 0.4
+assert share_read[700] < 0.23
+assert abs(share_read[1000] - 0.1) < 0.05
 
 figure, axes = plt.subplots(figsize=(7, 3))
-axes.plot(times, right, "o-", color=plots.BLUE, label="digits read")
-axes.plot(times, alike, "s--", color=plots.ORANGE, label="correlation with x_0")
+axes.plot(times, share_read.values(), "o-", color=plots.BLUE, label="digits read")
+axes.plot(times, correlation.values(), "s--", color=plots.ORANGE, label="correlation with x_0")
 axes.axhline(0.1, color=plots.GREY, linestyle=":", label="reading by chance")
-axes.set(xlabel="t", ylim=(0, 1.05))
+axes.set(xlabel="t", ylabel="share, correlation", ylim=(0, 1.05))
 axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False)
 plots.show(
     figure,
-    "The share of digits read stays above 90 % until step 300, then drops nearly to chance; "
-    "the correlation with x_0 falls more evenly.",
+    "The share of digits read stays near its start until step 300, then drops, nearly to chance "
+    "at 700; the correlation with x_0 falls from the start.",
 )
 
 # %% [markdown]
-# The **signal-to-noise ratio** is $\bar\alpha_t / (1 - \bar\alpha_t)$, the ratio of the squared rates (which are the
-# powers, for data of variance 1); in decibels it is ten times the logarithm, and negative where the noise is the
-# stronger. At $t = 300$ it is, and still the machine reads nearly all digits, while the correlation of the pixels
-# with those of $x_0$ has been falling from the start; at 600 it is right one time in three, and at the end it
-# guesses. What makes a digit a 7 is lost to this reader in the middle of the walk, between 300 and 700. (A better one
-# would read a little longer.) This suggests that on the way back a network chooses *which* digit to draw in those
-# same steps, and after that only how; lesson 06 will show.
-
-# %%
-reads = dict(zip(times, right, strict=True))
-standard_error = np.sqrt(0.25 / len(labels))  # of a share, at most (lesson 01)
-assert reads[300] > 0.8
-assert 0.15 < reads[600] < 0.6
-assert abs(reads[1000] - 0.1) < 0.03 + 3 * standard_error
-assert decibels[300 - 1] < 0
-
-# %% [markdown]
-# ## Another pace: cosine
+# The **signal-to-noise ratio** is $\bar\alpha_t / (1 - \bar\alpha_t)$, printed in decibels, ten times its logarithm to
+# base 10. It is negative where the noise is stronger, if the data have a mean square of 1.
 #
-# The last third of the linear chain is nearly pure noise and carries little. Nichol and Dhariwal chose the signal
-# rate first, a cosine, and worked out the betas from it:
+# At $t = 300$ the noise is stronger, and the correlation of the pixels with $x_0$ has fallen below one half. Yet our
+# reader still reads about nine digits in ten. At 600 it is right about one time in three, and at the end it guesses.
+# So it loses what makes a digit a 7 between 300 and 700. This suggests that a network decides in those same steps, on
+# the way back, *which* digit to draw; lesson 06 takes a look.
+#
+# ## Another schedule: cosine
+#
+# In the last third of the linear chain the signal rate is below about 0.1. Nichol and Dhariwal found that the noisiest
+# steps contribute little: skipping the first 20 % of the way back hardly harmed their samples. They chose the signal
+# rate first, a cosine, and computed the betas from it:
 #
 # $$\bar\alpha_t = \frac{f(t)}{f(0)}, \quad f(t) = \cos^2\Big(\frac{t / T + 0.008}{1.008} \cdot \frac{\pi}{2}\Big), \quad \beta_t = 1 - \frac{\bar\alpha_t}{\bar\alpha_{t-1}} \qquad \text{(Nichol and Dhariwal 2021, eq. 17)}$$
 #
-# The 0.008 keeps the first betas from being too small to matter, and $\beta$ is held below 0.999, which changes only
-# the last one. It is `schedule.cosine`:
+# The offset 0.008 keeps the first betas from being too small: the authors found it hard for the network to predict
+# tiny amounts of noise accurately. They also clip $\beta$ at 0.999, which changes only the last one.
 
 # %%
 f = np.cos((np.arange(T + 1) / T + 0.008) / 1.008 * np.pi / 2) ** 2
+unclipped = 1 - f[1:] / f[:-1]  # beta_1 to beta_T
 cosine = schedule.cosine(T)
-np.testing.assert_allclose(cosine.alpha_bar[:T], f[:T] / f[0], atol=1e-12)
-plots.plot_schedule(
-    {"linear": linear, "cosine": cosine},
-    "Signal rate and signal-to-noise ratio by time; the cosine's fade later and more evenly.",
-)
+np.testing.assert_allclose(cosine.beta[1:], np.minimum(unclipped, 0.999), atol=1e-12)
+assert np.sum(unclipped > 0.999) == 1
+assert abs(linear.signal_rate[2 * T // 3] - 0.1) < 0.01
 
 # %%
-noise = rng.standard_normal((10, 28, 28, 1), dtype=np.float32)
-shown = np.array([100, 200, 300, 400, 500, 600, 700, 800, 900, 1000])
-faded = [
-    np.sqrt(s.alpha_bar[shown])[:, None, None, None] * x_0[:1]
-    + np.sqrt(1 - s.alpha_bar[shown])[:, None, None, None] * noise
-    for s in (linear, cosine)
-]
-plots.show_filmstrip(
-    faded,
-    "One digit under both schedules: gone by step 500 in the linear row, by 800 in the other.",
-    row_labels=["linear", "cosine"],
-    column_labels=[f"t={t}" for t in shown],
+equal = [int(np.argmax(each.snr < 1)) for each in (linear, cosine)]
+print(f"more noise than signal from t = {equal[0]} on (linear), {equal[1]} on (cosine)")
+np.testing.assert_allclose(equal, (T / 4, T / 2), atol=T / 50)
+plots.plot_schedule(
+    {"linear": linear, "cosine": cosine},
+    "Signal rate and signal-to-noise ratio by time; the cosine's are higher until shortly before "
+    "the end, where its signal-to-noise ratio drops steeply below the linear one's.",
 )
 
 # %% [markdown]
-# (We jumped to each time at once instead of walking there. Why that is allowed, and exact, is lesson 03.) With the
-# cosine the digit is lost later. Which of the two gives better samples depends on the images, the network and the
-# number of steps; lesson 05 tells what we measured.
-#
-# In a running notebook, drag the slider. (The figure above shows ten of its places.)
+# The cosine keeps more signal than noise for half of the way, the linear schedule for a quarter. Next, one digit at
+# ten times under both schedules, with the same noise, and, in a running notebook, a slider that shows eight digits at
+# any time. We jump to each time instead of walking; lesson 03 shows that this is exact.
 
 # %%
-fixed = rng.standard_normal((8, 28, 28, 1), dtype=np.float32)
+frozen = rng.standard_normal((8, 28, 28, 1), dtype=np.float32)
+
+
+def jump(x_0, noise, alpha_bar):
+    return np.sqrt(alpha_bar) * x_0 + np.sqrt(1 - alpha_bar) * noise
 
 
 def under_both(t):
-    """Eight digits with the noise of time t, and always the same one, by either schedule."""
-    rows = [diffusion.add_noise(x_0[:8], fixed, s.alpha_bar[t]) for s in (linear, cosine)]
+    """Eight digits at time t under both schedules, always with the same noise."""
+    rows = [jump(x_0[:8], frozen, each.alpha_bar[t]) for each in (linear, cosine)]
     return plots.show_filmstrip(
         rows, f"Eight digits at {t = }.", row_labels=["linear", "cosine"]
     )
 
 
+# %%
+shown = range(100, 1001, 100)
+ten_times = plots.show_filmstrip(
+    [[jump(x_0[0], frozen[0], each.alpha_bar[t]) for t in shown] for each in (linear, cosine)],
+    "One digit at ten times under both schedules: noise hides it much earlier under the linear "
+    "schedule than under the cosine.",
+    row_labels=["linear", "cosine"],
+    column_labels=[f"t={t}" for t in shown],
+)
+np.testing.assert_allclose(
+    jump(x_0, noise, 0.3), diffusion.add_noise(x_0, noise, 0.3), atol=1e-6
+)
+display(ten_times)
 sliders = interact(under_both, t=(0, T, 10))
 
 # %% [markdown]
-# ## The schedule doctor
+# With the cosine we lose sight of the digit later. Which schedule gives better samples has to be measured; lesson 05
+# reports how they compare in our training.
 #
-# A thousand steps are many, and a common short cut is to keep the betas from 0.0001 to 0.02 and walk only $T = 200$
-# steps. Our library has something to say about it:
+# ## A schedule that stops too early
+#
+# A thousand steps are slow. A popular tutorial,
+# [The Annotated Diffusion Model](https://huggingface.co/blog/annotated-diffusion), keeps the betas from 0.0001 to 0.02
+# but takes only $T = 200$ steps. Our library warns about this shortcut:
 
 # %%
-import warnings
-
 with warnings.catch_warnings(record=True) as heard:
     warnings.simplefilter("always")
     short = schedule.Schedule(np.linspace(1e-4, 0.02, 200))
 print(f"{heard[0].category.__name__}: {heard[0].message}")
 print(short)
+assert abs(short.terminal_signal - 0.364) < 0.001
 
 # %% [markdown]
-# The **terminal signal**, the signal rate at $T$, is 36 % (13 % of the power): the chain stops long before noise. Can
-# one see that in a single $x_T$? Hardly. In the average of a thousand of them, very well: the average of $n$ noises
-# has only a variance of $1 / n$, and what is left of the images does not average out. So $n$ times the mean square of
-# the average is 1 if there is nothing but noise, and larger if there is more:
+# The **terminal signal** is the signal rate at $T$. Here it is 36 %: the chain stops long before pure noise. We can
+# see this in the average of a thousand $x_T$. Averaging $n$ independent noises reduces their variance to $1 / n$, but
+# it leaves the mean image. So $n$ times the mean square of the average is about 1 for pure noise, and larger if images
+# are left in it.
+#
+# The cure is to fade faster: one step of 200 has to do the work of five of 1,000. Five steps with the same $\beta$
+# leave $(1 - \beta)^5$ of the signal's power, so the repaired step takes $1 - (1 - \beta)^5$ in place of $\beta$. This
+# is `schedule.linear(200)`. Here are the averages for all three:
 
 # %%
-repaired = schedule.linear(200)
-candidates = {"T=1000": linear, "T=200, as it is": short, "T=200, repaired": repaired}
-last = {
-    name: diffusion.add_noise(
-        x_0, rng.standard_normal(x_0.shape, dtype=np.float32), s.alpha_bar[-1]
-    )
-    for name, s in candidates.items()
-}
-averages = {name: tf.reduce_mean(x, axis=0) for name, x in last.items()}
+repaired = schedule.Schedule(1 - (1 - np.linspace(1e-4, 0.02, 200)) ** 5)
+np.testing.assert_allclose(schedule.linear(200).beta, repaired.beta, atol=1e-12)
+candidates = {"T = 1000": linear, "T = 200": short, "repaired": repaired}
+averages = {}
+for name, candidate in candidates.items():
+    noise = rng.standard_normal(x_0.shape, dtype=np.float32)
+    averages[name] = jump(x_0, noise, candidate.alpha_bar[-1]).mean(axis=0)
 plots.show_filmstrip(
     [np.stack(list(averages.values()))],
-    "Three averages of a thousand x_T: the first and third plain grey, "
-    "the second a ghostly blot of all digits.",
-    column_labels=["1000", "200", "repaired"],
+    "Three averages of a thousand x_T: the first and the third are plain grey, the second is a "
+    "ghostly blot of all digits.",
+    column_labels=list(averages),
 )
 
 # %%
-distance = {
-    name: float(tf.reduce_mean(average**2)) * len(x_0) for name, average in averages.items()
-}
-for name, average in averages.items():
-    spread = float(tf.math.reduce_std(last[name]))
-    mean, terminal = float(tf.reduce_mean(average)), candidates[name].terminal_signal
-    print(f"{name:16} terminal signal {terminal:.4f}, mean {mean:+.3f}, spread {spread:.3f}")
-    print(f"{'':16} 1,000 times the mean square of the average: {distance[name]:.1f}")
+trace = {name: len(x_0) * np.mean(average**2) for name, average in averages.items()}
+for name, candidate in candidates.items():
+    print(f"{name:8}: terminal signal {candidate.terminal_signal:.4f}", end=", ")
+    print(f"1,000 times the mean square of the average {trace[name]:.1f}")
+trace_error = np.sqrt(2 / 784)  # the standard error of a mean of 784 squares of N(0, 1)
+assert abs(trace["T = 1000"] - 1) < 4 * trace_error
+assert abs(trace["repaired"] - 1) < 4 * trace_error
+assert trace["T = 200"] > 50
 
 # %% [markdown]
-# The one in the middle is a ghost of all digits. A sampler starts from $\mathcal N(0, I)$, plain noise without a
-# ghost. A network trained on chains that end with one has never met such a start, and is off from its first step. No
-# error is raised; the pictures just are not good. (Lesson 06 will show what goes wrong.)
+# The second average is a ghost of all digits; the repaired one is plain grey. A sampler starts from
+# $\mathcal N(0, I)$, noise without a ghost. A network trained with the shortcut has seen no such input at $t = T$, and
+# no error is raised. Lesson 06 shows in an example what goes wrong. Lin and colleagues (2023) found the same flaw in
+# Stable Diffusion.
 #
-# The cure is to fade faster in fewer steps. One step of 200 has to do the work of five: $1 - \beta$ to the fifth
-# power is what five steps leave. That is what `schedule.linear(200)` does, and the third picture shows it.
-
-# %%
-# The mean of 784 squares of N(0, 1), whose variance is 2, has the standard error
-accident = np.sqrt(2 / 784)
-assert abs(distance["T=1000"] - 1) < 4 * accident
-assert abs(distance["T=200, repaired"] - 1) < 4 * accident
-assert distance["T=200, as it is"] > 10
-assert abs(short.terminal_signal - 0.364) < 0.001
-assert abs(repaired.terminal_signal - linear.terminal_signal) < 0.0005
-
-# %% [markdown]
 # ## Recap
 #
-# - You **walked** a Markov chain, and a fit found no trace of the past beyond the present.
-# - You **destroyed** digits in a thousand steps; a simple reader lost them between $t = 300$ and 700, and the slope
-#   of $x_t$ on $x_0$ followed $\sqrt{\bar\alpha_t}$ all the way down.
+# - You **walked** a Markov chain, and saw why a fit alone cannot establish the Markov property.
+# - You **destroyed** digits in a thousand steps. The slope of $x_t$ on $x_0$ followed $\sqrt{\bar\alpha_t}$, and a
+#   simple reader lost the digits between $t = 300$ and 700.
 # - You **repaired** a schedule that kept 36 % of the signal, by doing the same fading in fewer steps.
 #
-# Next: lesson 03 jumps to any $t$ in one go.
+# Lesson 03 jumps to any $t$ in a single step.
 
 # %% [markdown]
 # ## Exercises
 #
-# Say what you expect *before* you run anything; then change the one thing and look.
-#
-# For the first two, call this in a new cell:
-#
-# ```python
-# def walk(betas, root=np.sqrt):
-#     x = x_0[:8]
-#     for b in betas:
-#         x = np.sqrt(1 - b) * x + root(b) * rng.normal(size=x.shape)
-#     return x
-# ```
-#
+# Say what you expect *before* you run anything. The first two exercises use this function:
+
+
+# %%
+def walk(betas, root=np.sqrt):
+    x = x_0[:8]
+    for b in betas:
+        x = np.sqrt(1 - b) * x + root(b) * rng.normal(size=x.shape)
+    return x
+
+
+# %% [markdown]
 # **1. Forget the root.** What do the images `walk(beta[1:], root=lambda b: b)` look like, and what is their variance?
 #
 # <details><summary>Answer</summary>
 #
-# A blank, slightly noisy grey. The image fades as before, but each step adds noise of variance $\beta_t^2$ instead of
-# $\beta_t$, at most a fiftieth of it: the variance at the end is near 0.02.
+# Grey with a little noise. The image fades as before, but each step adds noise of variance $\beta_t^2$, at most a
+# fiftieth of $\beta_t$. The variance at the end is near 0.02.
 #
 # </details>
 #
-# **2. Betas turned round.** Let $\beta$ *fall* from 0.02 to 0.0001: `walk(beta[:0:-1])`. Is $x_{1000}$ any different?
-# Is $x_{100}$, `walk(beta[:-101:-1])`?
+# **2. Betas in reverse.** Let $\beta$ *fall* from 0.02 to 0.0001: `walk(beta[:0:-1])`. Is $x_{1000}$ any different?
+# Is $x_{100}$, which is `walk(beta[:-101:-1])`?
 #
 # <details><summary>Answer</summary>
 #
-# $x_{1000}$ is just as noisy: a product does not care for order. But $x_{100}$ has lost what before was lost at about
-# $t = 434$: the fine steps now come where there is nothing left to refine.
+# $x_{1000}$ is just as noisy, because a product does not depend on the order of its factors. But $x_{100}$ has
+# already lost as much as before at $t = 434$: the large steps now come where the image is still clean.
 #
 # </details>
 #
-# **3. Fifty steps.** What terminal signal has `schedule.Schedule(np.linspace(1e-4, 0.02, 50))`? (By hand first: the
-# mean $\beta$ is about 0.01, and $1 - \beta \approx e^{-\beta}$.)
+# **3. Fifty steps.** What is the terminal signal of `schedule.Schedule(np.linspace(1e-4, 0.02, 50))`? Estimate it by
+# hand first: the mean $\beta$ is about 0.01, and $1 - \beta \approx e^{-\beta}$.
 #
 # <details><summary>Answer</summary>
 #
-# 78 %: about $e^{-0.5}$ of the power is left, and so $e^{-0.25} \approx 0.78$ of the signal. A "sampler" that starts
-# from pure noise there starts somewhere that no training image ever was.
+# 78 %. About $e^{-0.5}$ of the power is left, and so $e^{-0.25} \approx 0.78$ of the signal. This schedule is the
+# default of a small implementation, [tiny-diffusion](https://github.com/tanelp/tiny-diffusion).
 #
 # </details>
 #
-# **4. In code.** Write `signal_rates(betas)`: the signal rate after each of the steps `betas`
-# $= \beta_1, \dots, \beta_T$, with the untouched image first: $T + 1$ numbers.
+# **4. In code.** Write `signal_rates(betas)`, which takes $\beta_1, \dots, \beta_T$ and returns the $T + 1$ signal
+# rates at $t = 0, \dots, T$, beginning with that of the untouched image.
 
 
 # %% tags=["solution"]
@@ -509,10 +580,11 @@ checks.signal_rates(signal_rates)
 # ## In practice
 #
 # - *DDPM*: Ho, Jain and Abbeel, "Denoising Diffusion Probabilistic Models" (2020), sections 2 and 4. *Before it*:
-#   Sohl-Dickstein et al., "Deep Unsupervised Learning using Nonequilibrium Thermodynamics" (2015). *Against GANs*:
-#   Dhariwal and Nichol, "Diffusion Models Beat GANs on Image Synthesis" (2021).
-# - *Counting*: here $t = 0$ is the data and $\beta_0 = 0$; much code counts from 0 to $T - 1$, and its $\beta_0$ is
-#   our $\beta_1$. Many a bug lives in that gap.
-# - *Float64*: products of a thousand factors close to 1 are taken in float64 and cast once, when they meet an image.
-# - *Zero terminal signal*: one can also rescale a schedule until nothing at all is left (Lin et al. 2023, algorithm
-#   1); the network must then predict something other than the noise.
+#   Sohl-Dickstein et al., "Deep Unsupervised Learning using Nonequilibrium Thermodynamics" (2015).
+# - *Cosine*: Nichol and Dhariwal, "Improved Denoising Diffusion Probabilistic Models" (2021), section 3.2. For fewer
+#   steps their code multiplies the linear betas by $1000 / T$; our $1 - (1 - \beta)^{1000 / T}$ stays below 1.
+# - *Counting*: here $t = 0$ is the data and $\beta_0 = 0$. Much code counts from 0 to $T - 1$: its $\beta_0$ is our
+#   $\beta_1$.
+# - *Float64*: we multiply many factors near 1 in float64, and cast the product when it meets an image.
+# - *Zero terminal signal*: Lin et al., "Common Diffusion Noise Schedules and Sample Steps are Flawed" (2023),
+#   algorithm 1, rescale a schedule until no signal is left. The network must then predict something other than noise.

@@ -14,16 +14,15 @@
 # %% [markdown]
 # # 03. Jump to any step at once, and back
 #
-# In lesson 02 we walked a digit into noise, a thousand steps for one picture. To train a network we shall need
-# millions of noisy pictures, each at a time $t$ of its own. This lesson gets any of them in a single step, and
-# exactly. Then it turns round: given a noisy picture, where may it have been a step earlier, and what is the best
-# guess at the clean one? For data that we know completely, that best guess can be computed without any network, and
-# looking at it explains a good part of what trained networks do.
+# In lesson 02 we walked a digit into noise, a thousand steps for one picture. Training takes many noisy pictures,
+# each at its own time $t$, and walking to every one of them is slow. This lesson computes $x_t$ in a single step,
+# exactly. Then it turns around: given a noisy picture, where was the chain one step earlier, and what is the best
+# guess at the clean picture? For data that we know completely, this guess can be computed without a network.
 
 # %% [markdown]
 # **You will**
 #
-# - **jump** from a clean image to any $x_t$ at once, and show that nothing is lost against walking;
+# - **jump** from a clean image to any $x_t$ at once, with the same distribution as walking;
 # - **return** by one step, with Bayes' rule, and check it by brute force;
 # - **meet** the perfect denoiser of a small data set, and see why it blurs.
 #
@@ -66,65 +65,80 @@ def normal(*shape):
 # %% [markdown]
 # ## Walking is slow
 #
-# Many copies of one digit walk 300 steps, each copy with noise of its own:
+# Many copies of one digit walk 300 steps, each with its own noise:
 
 # %%
-digits, labels = next(iter(data.load_digits("test[:2000]", 2000)))
-digit = digits.numpy()[4:5]
+digits, labels = (x.numpy() for x in next(iter(data.load_digits("test[:2000]", 2000))))
+walked = copies = np.repeat(digits[4:5], COPIES, axis=0)
 
 start = time.perf_counter()
-walked = np.repeat(digit, COPIES, axis=0)
 for t in range(1, AT + 1):
-    walked = diffusion.forward_step(walked, normal(*walked.shape), linear.beta[t])
-walked = np.asarray(walked)
+    walked = np.asarray(diffusion.forward_step(walked, normal(*copies.shape), linear.beta[t]))
 walking = time.perf_counter() - start
 print(f"{COPIES} copies walked {AT} steps in {walking:.1f} s")
 
 # %% [markdown]
 # ## The sum of two Gaussians
 #
-# Each of the steps added a Gaussian noise. Could one noise do for all? It could, for **the sum of two independent
-# Gaussians is again a Gaussian**, whose variance is the sum of theirs. Look at it before you believe it. Take
-# $a\,z_1 + b\,z_2$ with two independent standard normal numbers:
+# Each step added Gaussian noise. Could a single noise replace them all? It could, because **the sum of two
+# independent Gaussians is again a Gaussian**, and its variance is the sum of their variances. Here is the sum
+# $a\,z_1 + b\,z_2$ for two Gaussian numbers, and for two uniform ones of the same mean and variance:
 
 # %%
-z_1, z_2 = normal(2, 100_000)
-total = 0.6 * z_1 + 0.3 * z_2
-print(f"variance {total.var():.4f}, and 0.6² + 0.3² = {0.6**2 + 0.3**2:.4f}")
-assert abs(total.var() / 0.45 - 1) < 4 * np.sqrt(2 / len(total))  # four standard errors
+uniform = np.sqrt(12) * (rng.random((2, 100_000)) - 0.5)  # variance 1, too
+pairs = {"Gaussian": normal(2, 100_000), "uniform": uniform}
+sums = {name: 0.6 * z_1 + 0.3 * z_2 for name, (z_1, z_2) in pairs.items()}
+kurtosis = {name: np.mean(x**4) / np.var(x) ** 2 for name, x in sums.items()}
+for name, x in sums.items():  # asserted within four standard errors
+    print(f"{name:8} numbers: sum of variance {x.var():.3f}, kurtosis {kurtosis[name]:.2f}")
+    assert abs(x.var() - (0.6**2 + 0.3**2)) < 4 * 0.45 * np.sqrt(2 / len(x))
+assert abs(kurtosis["Gaussian"] - 3) < 4 * np.sqrt(24 / 100_000) < 3 - kurtosis["uniform"]
 
 # %%
-figure, axes = plt.subplots(figsize=(7, 2.5))
-grid = np.linspace(-3, 3, 200)
-axes.hist(total, bins=100, range=(-3, 3), density=True, color=plots.BLUE, alpha=0.6)
-axes.plot(grid, np.exp(-(grid**2) / 0.9) / np.sqrt(0.9 * np.pi), color=plots.ORANGE)
-axes.set(xlabel="0.6 z₁ + 0.3 z₂", yticks=[])
-plots.show(figure, "The histogram of the sum lies under the bell curve of variance 0.45.")
+figure, panels = plt.subplots(1, 2, figsize=(8, 2.8), sharey=True, layout="constrained")
+x = np.linspace(-2.5, 2.5, 200)
+bell = np.exp(-(x**2) / (2 * 0.45)) / np.sqrt(2 * np.pi * 0.45)
+for panel, (name, values) in zip(panels, sums.items(), strict=True):
+    panel.hist(values, bins=80, density=True, color=plots.BLUE, alpha=0.6)
+    panel.plot(x, bell, color=plots.ORANGE, label="Gaussian of variance 0.45")
+    panel.set(title=f"sum of two {name} numbers", xlabel="0.6 z₁ + 0.3 z₂")
+    panel.set(xlim=(-2.5, 2.5), yticks=[])
+handles = panels[0].get_legend_handles_labels()
+figure.legend(*handles, loc="outside lower center", frameon=False)
+plots.show(
+    figure,
+    "The histogram of the Gaussian sum fills the bell curve; that of the uniform sum is a "
+    "trapezoid with a flat top, lower than the curve, and without tails.",
+)
 
 # %% [markdown]
-# Why? The density of the pair, $e^{-(z_1^2 + z_2^2) / 2}$ but for a factor, depends on its distance from the origin
-# alone and looks the same in every direction. Now $a\,z_1 + b\,z_2$ is $\sqrt{a^2 + b^2}$ times the coordinate of
-# $(z_1, z_2)$ along the direction $(a, b)$, and along any direction that coordinate is distributed as $z_1$ is: a
-# standard normal number.
+# Both sums have the variance $0.6^2 + 0.3^2$, but only the left one has the shape of its parts. Its **kurtosis**, the
+# fourth moment divided by the squared variance, is 3, as for every Gaussian. Why? The density of the pair
+# $(z_1, z_2)$ is, up to a constant, $e^{-(z_1^2 + z_2^2) / 2}$. It depends only on the distance from the origin and
+# looks the same in every direction. The sum $a\,z_1 + b\,z_2$ is $\sqrt{a^2 + b^2}$ times the coordinate of the pair
+# along the direction $(a, b)$, and along any direction this coordinate has the distribution of $z_1$: a standard
+# Gaussian.
 #
-# Now two steps of the chain, the second put on top of the first, with noises $z_1$ and $z_2$:
+# Now take two steps of the chain, with noises $z_1$ and $z_2$, and insert the first into the second:
 #
-# $$x_2 = \sqrt{1 - \beta_2}\,\big(\sqrt{1 - \beta_1}\, x_0 + \sqrt{\beta_1}\, z_1\big) + \sqrt{\beta_2}\, z_2$$
+# $$x_2 = \sqrt{1-\beta_2}\,\big(\sqrt{1-\beta_1}\, x_0 + \sqrt{\beta_1}\, z_1\big) + \sqrt{\beta_2}\, z_2$$
 #
-# The image has been multiplied by $\sqrt{(1 - \beta_1)(1 - \beta_2)} = \sqrt{\bar\alpha_2}$. The two noises add up to
-# one Gaussian, of variance
+# The image is multiplied by $\sqrt{(1 - \beta_1)(1 - \beta_2)} = \sqrt{\bar\alpha_2}$. The two noises add up to one
+# Gaussian of variance
 #
-# $$(1 - \beta_2)\,\beta_1 + \beta_2 = 1 - (1 - \beta_1)(1 - \beta_2) = 1 - \bar\alpha_2 .$$
+# $$(1-\beta_2)\,\beta_1 + \beta_2 = 1 - (1-\beta_1)(1-\beta_2) = 1 - \bar\alpha_2 .$$
 #
-# With a third step the same happens again, with $\bar\alpha_2$ in the place of $1 - \beta_1$, and so on for all $t$:
+# A third step repeats the argument, with $\bar\alpha_2$ in place of $1 - \beta_1$, and so on for every $t$:
 #
-# $$q(x_t \mid x_0) = \mathcal N\big(x_t;\ \sqrt{\bar\alpha_t}\, x_0,\ (1 - \bar\alpha_t) I\big) \qquad \text{(DDPM, eq. 4)}$$
+# $$q(x_t \mid x_0) = \mathcal N\big(x_t;\ \sqrt{\bar\alpha_t}\, x_0,\ (1-\bar\alpha_t) I\big) \qquad \text{(DDPM, eq. 4)}$$
 #
 # or, as a recipe, with one single noise $\epsilon$ from $\mathcal N(0, I)$, called `noise` in code:
 #
-# $$x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \epsilon$$
+# $$x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1-\bar\alpha_t}\, \epsilon$$
 #
-# Writing a random thing as a fixed function of a standard one is called the **reparameterization trick**.
+# Writing a random variable as a fixed function of a standard one is called the **reparameterization trick** (Kingma
+# and Welling 2014). The recipe is exact: no term was dropped on the way. The function `between` repeats the argument
+# step by step.
 
 
 # %% tags=["slide"]
@@ -134,38 +148,48 @@ def add_noise(x_0, noise, alpha_bar):
 
 start = time.perf_counter()
 alpha_bar = np.float32(linear.alpha_bar[AT])
-jumped = add_noise(np.repeat(digit, COPIES, axis=0), normal(COPIES, 28, 28, 1), alpha_bar)
+jumped = add_noise(copies, normal(*copies.shape), alpha_bar)
 jumping = time.perf_counter() - start
 print(f"the jump is {walking / jumping:.0f} times as fast as {AT} steps")
 assert walking > 5 * jumping
 
-# %% [markdown]
-# One reads at times that the recipe is an approximation. It is not: no term was dropped on the way. A jumped
-# $x_{300}$ is not the *same* picture as a walked one, since other noise went in, but it is drawn from the very same
-# distribution, and nobody who gets one of each can tell which is which.
-#
-# ## Chain against jump
-#
-# The proof is above; a check finds slips in the code. We have thousands of both kinds. Their means should agree in
-# every pixel, and so should their variances and the covariances between pixels (we take every thirteenth pixel, 61 of
-# them), up to the accident of the sample. Divided by their standard errors, the differences should have mean 0 and
-# spread 1.
 
 # %%
-# A mean of n numbers of variance v has the standard error sqrt(v / n), a variance v sqrt(2 / n),
+def between(s, t):
+    """Steps s + 1 to t in one: x_t is kept * x_s, plus Gaussian noise of variance added."""
+    kept, added = 1.0, 0.0
+    for beta in linear.beta[s + 1 : t + 1]:
+        kept, added = np.sqrt(1 - beta) * kept, (1 - beta) * added + beta
+    return kept, added
+
+
+np.testing.assert_allclose(between(0, AT), (np.sqrt(alpha_bar), 1 - alpha_bar), rtol=1e-6)
+
+# %% [markdown]
+# ## Chain against jump
+#
+# A jumped $x_{300}$ contains other noise than a walked one, but it is drawn from the same distribution. The proof is
+# above; a measurement finds slips in the code. Up to sampling error, walked and jumped pictures should agree in the
+# mean of every pixel, in its variance, and in the covariances between pixels. Divided by their standard errors, the
+# differences should have mean 0 and standard deviation 1.
+
+# %%
+# With n numbers of variance v, a mean has the standard error sqrt(v / n), a variance v sqrt(2 / n),
 # a covariance v / sqrt(n); a difference of two such has one that is larger by sqrt(2).
 v, n = 1 - alpha_bar, COPIES
-a, b = (x.reshape(n, -1).astype(np.float64) for x in (walked, jumped))
+one, other = (x.reshape(n, -1).astype(np.float64) for x in (walked, jumped))
+each_pair = np.triu_indices(61, 1)  # of every thirteenth pixel, 61 of them
+covariance = np.cov(one[:, ::13].T) - np.cov(other[:, ::13].T)
 difference = {
-    "means": (a.mean(axis=0) - b.mean(axis=0)) / np.sqrt(2 * v / n),
-    "variances": (a.var(axis=0) - b.var(axis=0)) / (v * np.sqrt(4 / n)),
-    "covariances": (np.cov(a[:, ::13].T) - np.cov(b[:, ::13].T)) / (v * np.sqrt(2 / n)),
+    "means": (one.mean(axis=0) - other.mean(axis=0)) / np.sqrt(2 * v / n),
+    "variances": (one.var(axis=0) - other.var(axis=0)) / (v * np.sqrt(4 / n)),
+    "covariances": covariance[each_pair] / (v * np.sqrt(2 / n)),
 }
-difference["covariances"] = difference["covariances"][np.triu_indices(61, 1)]  # each pair once
-for name, z in difference.items():
-    print(f"{name:11} {z.size:4} numbers, mean {z.mean():+.2f}, spread {z.std():.2f}")
-    assert abs(z.mean()) < 5 / np.sqrt(z.size)
-    assert abs(z.std() - 1) < 5 / np.sqrt(2 * z.size)
+for name, d in difference.items():
+    print(f"{name:11} {d.size:4} differences, mean {d.mean():+.2f}, deviation {d.std():.2f}")
+for d in difference.values():
+    assert abs(d.mean()) < 5 / np.sqrt(d.size)
+    assert abs(d.std() - 1) < 5 / np.sqrt(2 * d.size)
 
 # %%
 plots.show_filmstrip(
@@ -175,15 +199,14 @@ plots.show_filmstrip(
 )
 
 # %% [markdown]
-# **Earned.** The recipe is `diffusion.add_noise`; from now on we import it. It wants one $\bar\alpha$ per image, in
-# an array of shape $(8, 1, 1, 1)$ for eight images, which `linear.at` delivers: every image can have a time of its
-# own.
+# **Earned.** The recipe is `diffusion.add_noise`, and from now on we import it. It takes one $\bar\alpha$ per image,
+# for eight images an array of shape $(8, 1, 1, 1)$, as `linear.at` makes it. So every image can have its own time.
 
 # %%
-x_0 = digits.numpy()[:8]
+x_0 = digits[:8]
 times = np.array([1, 100, 200, 400, 600, 800, 900, 1000])
 noise = normal(*x_0.shape)
-x_t = diffusion.add_noise(x_0, noise, linear.at(times, like=x_0))
+x_t = np.asarray(diffusion.add_noise(x_0, noise, linear.at(times, like=x_0)))
 expected = [
     add_noise(x, e, linear.alpha_bar[t]) for x, e, t in zip(x_0, noise, times, strict=True)
 ]
@@ -192,80 +215,116 @@ np.testing.assert_allclose(x_t, expected, atol=1e-5)  # 1 - alpha_bar in float32
 # %% [markdown]
 # ## The way back, if you know the noise
 #
-# The recipe has three things in it, $x_0$, $x_t$ and $\epsilon$; any two give the third. Solved for the image:
+# The recipe relates $x_0$, $x_t$ and $\epsilon$, and any two of them give the third. Solved for the image:
 #
-# $$x_0 = \frac{x_t - \sqrt{1 - \bar\alpha_t}\, \epsilon}{\sqrt{\bar\alpha_t}} \qquad \text{(DDPM, eq. 15)}$$
+# $$x_0 = \frac{x_t - \sqrt{1-\bar\alpha_t}\, \epsilon}{\sqrt{\bar\alpha_t}} \qquad \text{(DDPM, eq. 15)}$$
 #
-# So a network that guesses the *noise* also guesses the *image*, and the other way round. But look at the
-# denominator. We hand in the true noise with an error of one per cent:
+# So a network that guesses the *noise* also guesses the *image*, and vice versa. How good must its guess be? We hand
+# in the true noise with an error of one per cent:
+
 
 # %%
-back = diffusion.to_x_0(x_t, noise, linear.at(times, like=x_0))
-np.testing.assert_allclose(back, x_0, atol=1e-3)
-nearly = diffusion.to_x_0(x_t, noise + 0.01 * normal(*noise.shape), linear.at(times, like=x_0))
+def to_x_0(x_t, noise, alpha_bar):
+    return (x_t - np.sqrt(1 - alpha_bar) * noise) / np.sqrt(alpha_bar)
+
+
+at_times = np.asarray(linear.at(times, like=x_0))
+nearly = to_x_0(x_t, noise + 0.01 * normal(*noise.shape), at_times)
 plots.show_filmstrip(
     [x_0, x_t, nearly],
     "Eight digits: clean, noisy at growing t, and recovered from a noise that is one per cent "
-    "off; perfect at first, grainy from t = 800 on, spoilt at 1000.",
+    "off; the last are clean at small t, grainy from t = 800 on, and spoilt at 1000.",
     row_labels=["x_0", "x_t", "recovered"],
     column_labels=[f"t={t}" for t in times],
 )
 
 # %%
-errors = np.sqrt(np.mean((np.asarray(nearly) - x_0) ** 2, axis=(1, 2, 3)))
+np.testing.assert_allclose(to_x_0(x_t, noise, at_times), x_0, atol=1e-3)
+np.testing.assert_allclose(diffusion.to_x_0(x_t, noise, at_times), x_0, atol=1e-3)
+errors = np.sqrt(np.mean((nearly - x_0) ** 2, axis=(1, 2, 3)))
 growth = linear.noise_rate[times] / linear.signal_rate[times]
-np.testing.assert_allclose(errors, 0.01 * growth, rtol=0.15)
 print(f"the error of 0.01 is {errors[2]:.3f} at t = 200 and {errors[-1]:.1f} at t = 1000")
+np.testing.assert_allclose(errors, 0.01 * growth, rtol=0.15)
+assert abs(growth[-1] - 157) < 0.5
 
 # %% [markdown]
-# An error in the noise is multiplied by $\sqrt{1 - \bar\alpha_t} / \sqrt{\bar\alpha_t}$: less than 1 while the
-# picture is the stronger, 157 at the end. Near $t = 1000$ even a very good guess of the noise says little about the
-# picture.
+# The error in the noise is multiplied by $\sqrt{1 - \bar\alpha_t} / \sqrt{\bar\alpha_t}$. This is below 1 while the
+# signal is the stronger part, and 157 at the end. Near $t = 1000$ even a very good guess at the noise says little
+# about the picture.
 #
 # ## One step back
 #
-# To go back we shall have to guess $x_0$, and at first the guess will be bad: good enough for one small step, but not
-# for jumping to it. How large is that step, and where does it lead, if the guess were true? Suppose, then, that we
-# know both ends, $x_0$ and $x_t$. Where was the chain at $t - 1$? **Bayes' rule** turns the step round:
+# To draw a picture, lesson 06 will walk the chain backwards, one small step at a time. Where does such a step lead?
+# Suppose first that we know both ends, $x_0$ and $x_t$. Where was the chain at $t - 1$? **Bayes' rule** turns the
+# step around:
 #
 # $$q(x_{t-1} \mid x_t, x_0) = \frac{q(x_t \mid x_{t-1})\; q(x_{t-1} \mid x_0)}{q(x_t \mid x_0)}$$
 #
-# (the first factor needs no $x_0$: the chain forgets). All three are Gaussians that we know, and their pixels are
-# independent, so that we can do one pixel at a time: the right side is $e$ to the power of
+# The first factor needs no $x_0$, because this is a Markov chain. All factors are known Gaussians with independent
+# pixels, so one pixel is enough. We write $x$ for its $x_{t-1}$, and "const" for everything without $x$, such as the
+# denominator. For $t > 1$, the logarithm of the right side is
 #
-# $$-\frac{(x_t - \sqrt{1 - \beta_t}\, x_{t-1})^2}{2 \beta_t} - \frac{(x_{t-1} - \sqrt{\bar\alpha_{t-1}}\, x_0)^2}{2 (1 - \bar\alpha_{t-1})} + \dots$$
+# $$-\frac{(x_t-\sqrt{1-\beta_t}\,x)^2}{2\beta_t} - \frac{(x-\sqrt{\bar\alpha_{t-1}}\,x_0)^2}{2(1-\bar\alpha_{t-1})} + \text{const}.$$
 #
-# where the dots do not contain $x_{t-1}$. (At $t = 1$ there is nothing to compute: $\bar\alpha_0 = 1$, and $x_{t-1}$
-# *is* $x_0$.) This is quadratic in $x_{t-1}$, so the answer is a Gaussian again: $e^{-A x^2 / 2 + B x}$ is, but for a
-# factor, the one of variance $1 / A$ and mean $B / A$. What stands before $x_{t-1}^2$ gives the variance,
-# $1 / \tilde\beta_t = (1 - \beta_t) / \beta_t + 1 / (1 - \bar\alpha_{t-1})$, and what stands before $x_{t-1}$ the
-# mean,
-# $\tilde\mu_t = \tilde\beta_t\, [\sqrt{1 - \beta_t}\, x_t / \beta_t + \sqrt{\bar\alpha_{t-1}}\, x_0 / (1 - \bar\alpha_{t-1})]$.
-# With $\beta_t + (1 - \beta_t)(1 - \bar\alpha_{t-1}) = 1 - \bar\alpha_t$ both become shorter:
+# Multiply out the squares. Two of the six terms do not contain $x$:
 #
-# $$\tilde\mu_t = \frac{\sqrt{\bar\alpha_{t-1}}\, \beta_t}{1 - \bar\alpha_t}\, x_0 + \frac{\sqrt{1 - \beta_t}\,(1 - \bar\alpha_{t-1})}{1 - \bar\alpha_t}\, x_t,
-# \qquad \tilde\beta_t = \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t}\, \beta_t \qquad \text{(DDPM, eq. 7)}$$
+# $$-\frac{(1-\beta_t)\,x^2-2\sqrt{1-\beta_t}\,x_t\,x}{2\beta_t} - \frac{x^2-2\sqrt{\bar\alpha_{t-1}}\,x_0\,x}{2(1-\bar\alpha_{t-1})} + \text{const}$$
 #
-# - $\tilde\mu_t$, the mean, is mixed from the two ends;
-# - $\tilde\beta_t$, the variance, is less than $\beta_t$: hardly, at large $t$; by more than half at $t = 2$; at
-#   $t = 1$ it is 0.
+# Sort by powers of $x$, and call the brackets $A$ and $B$:
 #
-# Such algebra wants a check. For a single pixel (all are independent, so one is enough) Bayes' rule can be computed
-# by brute force: put $x_{t-1}$ on a fine grid, multiply the densities, divide by the sum.
+# $$-\frac{x^2}{2}\underbrace{\left(\frac{1-\beta_t}{\beta_t} + \frac{1}{1-\bar\alpha_{t-1}}\right)}_{A} + x\underbrace{\left(\frac{\sqrt{1-\beta_t}\,x_t}{\beta_t} + \frac{\sqrt{\bar\alpha_{t-1}}\,x_0}{1-\bar\alpha_{t-1}}\right)}_{B} + \text{const}$$
+#
+# Complete the square. What this leaves over, $B^2/(2A)$, does not contain $x$ either:
+#
+# $$-\frac{A}{2}x^2 + Bx = -\frac{A}{2}\left(x^2 - 2\,\frac{B}{A}\,x\right) = -\frac{A}{2}\left(x-\frac{B}{A}\right)^2 + \frac{B^2}{2A}$$
+#
+# The logarithm of a Gaussian of mean $m$ and variance $v$ is $-(x-m)^2/(2v)$ plus a constant. So $x_{t-1}$ is
+# Gaussian, with variance $1/A$ and mean $B/A$. To simplify $A$, take a common denominator:
+#
+# $$A = \frac{(1-\beta_t)(1-\bar\alpha_{t-1}) + \beta_t}{\beta_t\,(1-\bar\alpha_{t-1})} = \frac{1-\bar\alpha_t}{\beta_t\,(1-\bar\alpha_{t-1})}$$
+#
+# The numerator is $1-\beta_t-\bar\alpha_t+\beta_t$, because $(1-\beta_t)\,\bar\alpha_{t-1} = \bar\alpha_t$. Finally
+# divide. In each term of $B/A$ one factor cancels:
+#
+# $$\tilde\beta_t = \frac{1}{A} = \frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\,\beta_t, \qquad \tilde\mu_t = \frac{B}{A} = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}\,x_0 + \frac{\sqrt{1-\beta_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}\,x_t \qquad \text{(DDPM, eq. 7)}$$
+#
+# - $\tilde\mu_t$, the mean, is a mixture of the two ends;
+# - $\tilde\beta_t$, the variance, is smaller than $\beta_t$: hardly at large $t$, by more than half at $t = 2$. At
+#   $t = 1$ it is 0 and the mean is $x_0$, as it should be.
+#
+# **Any earlier time.** Nothing here needs $t - 1$ and $t$ to be neighbours. By the sum of Gaussians, the steps
+# $s + 1$ to $t$ are together one step: it multiplies $x_s$ by $\sqrt{\bar\alpha_t / \bar\alpha_s}$ and adds noise of
+# variance $1 - \bar\alpha_t / \bar\alpha_s$. So the formulas hold for any $s < t$, once we replace
+#
+# $$t-1 \to s, \qquad \beta_t \to 1 - \frac{\bar\alpha_t}{\bar\alpha_s} .$$
+
+
+# %% tags=["slide"]
+def posterior(x_0, x_t, t, s):
+    """Mean and variance of q(x_s | x_t, x_0); theirs is s = t - 1 (DDPM, eq. 7)."""
+    now, before = linear.alpha_bar[t], linear.alpha_bar[s]
+    beta = 1 - now / before
+    mean = np.sqrt(before) * beta * x_0 + np.sqrt(1 - beta) * (1 - before) * x_t
+    return mean / (1 - now), (1 - before) / (1 - now) * beta
+
+
+# %% [markdown]
+# We check the algebra by brute force. For a single pixel, put $x_s$ on a fine grid, multiply the densities of Bayes'
+# rule, and divide by the sum. Their factors come from `between`, which knows only the betas.
 
 
 # %%
 def log_density(x, mean, variance):
-    """Of a Gaussian, but for a constant."""
-    return -((x - mean) ** 2) / (2 * variance)
+    """Of a Gaussian."""
+    return -((x - mean) ** 2) / (2 * variance) - np.log(2 * np.pi * variance) / 2
 
 
-def brute_force(x_0, x_t, t):
-    """Mean and variance of x_{t-1} given both ends, summed on a grid."""
-    beta, before = linear.beta[t], linear.alpha_bar[t - 1]
+def brute_force(x_0, x_t, t, s):
+    """Mean and variance of x_s given both ends, summed on a grid."""
     x = np.linspace(-8, 8, 400_001)
-    log_weight = log_density(x_t, np.sqrt(1 - beta) * x, beta)
-    log_weight += log_density(x, np.sqrt(before) * x_0, 1 - before)
+    (kept, added), (kept_before, added_before) = between(s, t), between(0, s)
+    log_weight = log_density(x_t, kept * x, added)
+    log_weight += log_density(x, kept_before * x_0, added_before)
     weight = np.exp(log_weight - log_weight.max())
     weight /= weight.sum()
     mean = np.sum(weight * x)
@@ -273,239 +332,299 @@ def brute_force(x_0, x_t, t):
 
 
 # %%
-print("by formula, by force   mean              variance            beta")
-for t in (2, 10, 100, 500, 1000):
-    ends = np.array([[0.7]]), np.array([[-0.4]])  # x_0 and x_t, chosen at will
-    mean, variance = diffusion.posterior(*ends, linear.alpha_bar[t], linear.alpha_bar[t - 1])
-    mean, variance, (m, v) = float(mean[0, 0]), float(variance), brute_force(0.7, -0.4, t)
-    print(f"t = {t:4}               {mean:+.5f} {m:+.5f}", end="  ")
-    print(f"{variance:.6f} {v:.6f}  {linear.beta[t]:.6f}")
+print("by formula, by force  mean               variance           beta")
+for t, s in ((2, 1), (10, 9), (100, 99), (1000, 999), (300, 200), (300, 50)):
+    (mean, variance), (m, v) = posterior(0.7, -0.4, t, s), brute_force(0.7, -0.4, t, s)
+    print(f"from {t:4} to {s:3}      {mean:+.5f} {m:+.5f}", end="  ")
+    print(f"{variance:.6f} {v:.6f}  {1 - linear.alpha_bar[t] / linear.alpha_bar[s]:.6f}")
     np.testing.assert_allclose((mean, variance), (m, v), rtol=1e-6)
+    ends = np.array([[0.7]]), np.array([[-0.4]])
+    theirs = diffusion.posterior(*ends, linear.alpha_bar[t], linear.alpha_bar[s])
+    np.testing.assert_allclose([np.squeeze(x) for x in theirs], (mean, variance), rtol=1e-9)
+assert posterior(0.7, -0.4, 1, 0) == (0.7, 0)
+assert posterior(0.7, -0.4, 2, 1)[1] < 0.5 * linear.beta[2]
+assert posterior(0.7, -0.4, 1000, 999)[1] > 0.99 * linear.beta[1000]
 
 # %% [markdown]
-# Formula and brute force agree to six digits. This posterior is the heart of DDPM: a network will guess $x_0$, and
+# Formula and brute force agree to six digits. **Earned.** The library's function is `diffusion.posterior`, which
+# takes the two $\bar\alpha$ instead of times. This posterior is the heart of DDPM: a network will guess $x_0$, and
 # the rest of the step is what you see here.
 #
 # ## What a perfect network would answer
 #
-# How well can $x_0$ be guessed from $x_t$? Suppose that the whole world consists of ten pictures, each as likely as
-# the others. Then a noisy $x_t$ may come from any of them. The ones that it lies close to (after fading) are likely,
-# the others are not:
+# How well can $x_0$ be guessed from $x_t$? Suppose that the whole world consists of ten pictures, all equally likely.
+# A noisy $x_t$ may come from any of them. The pictures that, once faded, lie close to it are likely, the others not:
 #
 # $$w_i = \frac{q(x_t \mid x^{(i)})}{\sum_j q(x_t \mid x^{(j)})}, \qquad E[x_0 \mid x_t] = \sum_i w_i\, x^{(i)} .$$
 #
-# - $x^{(i)}$ are the ten pictures, $w_i$ is the probability that $x_t$ is a noisy $x^{(i)}$ (Bayes' rule, all ten
-#   being as likely beforehand);
+# - $x^{(i)}$ are the ten pictures, and $w_i$ is the probability that $x_t$ is a noisy $x^{(i)}$ (Bayes' rule with
+#   equal prior probabilities);
 # - $q(x_t \mid x^{(i)})$ is the jump's Gaussian: its logarithm is
-#   $-\lVert x_t - \sqrt{\bar\alpha_t}\, x^{(i)} \rVert^2 / (2 (1 - \bar\alpha_t))$, summed over pixels, and a
+#   $-\lVert x_t - \sqrt{\bar\alpha_t}\, x^{(i)} \rVert^2 / (2 (1 - \bar\alpha_t))$, summed over pixels, plus a
 #   constant that cancels;
-# - $E[x_0 \mid x_t]$ is the average of all pictures that are possible, each by its probability. Lesson 01 told you
-#   what it is good for: it is the answer with the least squared error. No network can do better.
+# - $E[x_0 \mid x_t]$ is the average of all possible pictures, weighted by their probability. The average is the
+#   answer with the least squared error (lesson 01), so no network can do better.
+#
+# We compare two worlds: one digit of each kind, and all 2,000 digits that we loaded.
+
 
 # %%
-world = np.stack([digits.numpy()[labels.numpy() == k][0] for k in range(10)])
-
-
-def denoise(x_t, t):
-    """The average of the world's pictures, each as likely as x_t makes it."""
-    squares = ((x_t[:, None] - linear.signal_rate[t] * world) ** 2).sum(axis=(2, 3, 4))
-    log_w = -squares / (2 * (1 - linear.alpha_bar[t]))
+def weights(x_t, t, world):
+    """How probable each of the world's pictures is, given each x_t: (B, K)."""
+    x, faded = x_t.reshape(len(x_t), -1), linear.signal_rate[t] * world.reshape(len(world), -1)
+    # -|x - faded|^2 / 2, without |x|^2, which cancels:
+    log_w = (x @ faded.T - np.sum(faded**2, axis=1) / 2) / (1 - linear.alpha_bar[t])
     w = np.exp(log_w - log_w.max(axis=1, keepdims=True))  # the largest is 1: no overflow
-    return np.einsum("bk,khwc->bhwc", w / w.sum(axis=1, keepdims=True), world)
+    return w / w.sum(axis=1, keepdims=True)
+
+
+def denoise(x_t, t, world):  # the average of its pictures, each as probable as x_t makes it
+    return np.einsum("bk,k...->b...", weights(x_t, t, world), world)
 
 
 # %%
-times = np.array([100, 400, 500, 600, 700, 800, 900, 1000])
-x_0 = np.repeat(world[3:4], 8, axis=0)
-x_t = np.asarray(diffusion.add_noise(x_0, normal(*x_0.shape), linear.at(times, like=x_0)))
-best = np.concatenate([denoise(x[None], t) for x, t in zip(x_t, times, strict=True)])
+def noisy(x_0, t):
+    return add_noise(x_0, normal(*x_0.shape), linear.alpha_bar[t])
+
+
+first = [np.flatnonzero(labels == k)[0] for k in range(10)]  # of each digit
+ten = digits[first]
+stages = [100, 400, 500, 600, 700, 800, 900, 1000]
+threes = [noisy(ten[3:4], t) for t in stages]
+guesses = [
+    np.concatenate([denoise(x, t, world) for x, t in zip(threes, stages, strict=True)])
+    for world in (ten, digits)
+]
 plots.show_filmstrip(
-    [x_t, best],
-    "A three under more and more noise, and the perfect answer below: a clean three as long as "
-    "it is certain, then a blend of several digits, in the end the average of all ten.",
-    row_labels=["x_t", "best guess"],
-    column_labels=[f"t={t}" for t in times],
+    [np.concatenate(threes), *guesses],
+    "A three under more and more noise, and below it two rows of best guesses: first both "
+    "are the clean three, at the end the average of the world; that of 2,000 blurs earlier.",
+    row_labels=["x_t", "best of 10", "best of 2,000"],
+    column_labels=[f"t={t}" for t in stages],
 )
 
 # %% [markdown]
-# As long as one picture is nearly certain, the answer is that picture, clean. When several are possible it *blends*
-# them (at 700 a one looks likelier than the three that it was), and at the end it is the average of the world. The
-# blur of lesson 01 is not only a weakness of a small network: even the perfect answer blurs. What comes to the rescue
-# is going in steps: a little towards the blend, and ask again. (Ten pictures are easily told apart, so ours is
-# certain up to $t = 600$. Among thousands the blend sets in earlier.)
-#
-# **Earned.** We call a perfect denoiser of a known world an *oracle*. The library has one as `oracle.points`, and in
-# the same way for Gaussians and mixtures of them. Later lessons and all tests of the samplers lean on these exact
-# answers. It also gives the noise that goes with its guess,
-# $\hat\epsilon(x_t, t) = (x_t - \sqrt{\bar\alpha_t}\, E[x_0 \mid x_t]) / \sqrt{1 - \bar\alpha_t}$: the guess is as
-# good in one form as in the other.
+# The guess is at first the clean three, then a *blend* of several pictures, and at the end nearly the average of the
+# world. How probable is the true picture, on average over 200 noisy threes? And does the blend really have the
+# smaller squared error? At $t = 700$ we compare it with the single most likely of the ten pictures.
 
 # %%
-assert np.abs(best[0] - world[3]).max() < 1e-3  # certain
-assert np.corrcoef(best[-1].ravel(), world.mean(axis=0).ravel())[0, 1] > 0.9  # the average
+sure = {}
+for t in stages:
+    many = noisy(np.repeat(ten[3:4], 200, axis=0), t)
+    worlds = (ten, 3), (digits, first[3])
+    sure[t] = [weights(many, t, world)[:, true].mean() for world, true in worlds]
+    print(f"t = {t:4}: {sure[t][0]:4.0%} sure among 10, {sure[t][1]:4.0%} among 2,000")
 
-perfect = oracle.points(linear, world)
-np.testing.assert_allclose(perfect.denoise(x_t, times), best, atol=1e-4)
-noise_pred = diffusion.to_noise(x_t, perfect.denoise(x_t, times), linear.at(times, like=x_t))
-np.testing.assert_allclose(perfect.predict_noise(x_t, times), noise_pred, atol=1e-3)
+truth = ten[rng.integers(0, 10, 500)]
+many = noisy(truth, 700)
+likeliest = ten[weights(many, 700, ten).argmax(axis=1)]
+blend, sharp = (np.mean((x - truth) ** 2) for x in (denoise(many, 700, ten), likeliest))
+print(f"squared error at t = 700: {blend:.2f} for the blend, {sharp:.2f} for the likeliest")
+
+# %%
+assert sure[500][0] > 0.85 > sure[500][1]
+assert blend < 0.8 * sharp
+assert np.abs(guesses[0][-1] - ten.mean(axis=0)).mean() < 0.1
+
+perfect, in_rows = oracle.points(linear, ten), np.concatenate(threes)
+at_stages = np.array(stages)
+np.testing.assert_allclose(perfect.denoise(in_rows, at_stages), guesses[0], atol=1e-6)
+noise_pred = diffusion.to_noise(in_rows, guesses[0], linear.at(at_stages, like=in_rows))
+np.testing.assert_allclose(perfect.predict_noise(in_rows, at_stages), noise_pred, atol=1e-6)
 
 # %% [markdown]
+# At $t = 500$ the true picture is still nearly certain among ten, but not among 2,000. The blend has the smaller
+# error, although the likeliest picture is sharp. So blur is not only a weakness of small networks: under much noise,
+# the best possible answer blurs as well. The remedy is to go a small step towards the blend and ask again, many times
+# (lesson 06).
+#
+# **Earned.** We call a perfect denoiser of a known world an *oracle*. Ours is `oracle.points`; the library has
+# oracles for Gaussians and their mixtures, too. Later lessons and the tests of the samplers rely on these exact
+# answers. An oracle also gives the noise that belongs to its guess,
+# $\hat\epsilon(x_t, t) = (x_t - \sqrt{\bar\alpha_t}\, E[x_0 \mid x_t]) / \sqrt{1 - \bar\alpha_t}$.
+#
 # ## Why the steps are small
 #
-# We know $q(x_{t-1} \mid x_t, x_0)$, a Gaussian. But who walks back does not know $x_0$, and needs
-# $q(x_{t-1} \mid x_t)$: a mixture of these Gaussians, one for each $x_0$ that is possible, with the weights $w_i$. Is
-# that a Gaussian, too? Take the smallest world there is, two single numbers, $-1$ and $1$, and go back from $t = 300$
-# to several times $s$ (the formulas of one step back hold for any $s < t$):
+# On the way back $x_0$ is not known. In place of the Gaussian $q(x_{t-1} \mid x_t, x_0)$ we need
+# $q(x_{t-1} \mid x_t)$: a mixture of such Gaussians, one for each possible $x_0$, with the weights $w_i$. Is it
+# nearly a Gaussian, too? Take the smallest world there is, the two numbers $-1$ and $1$. From $x_{300} = 0.1$ we go
+# back to three times $s$, and compare the mixture with the Gaussian of the same mean and variance:
+#
+# $$\mu = \sum_i w_i\,\tilde\mu_i, \qquad \operatorname{Var}(x_s \mid x_t) = \tilde\beta + \sum_i w_i\,(\tilde\mu_i-\mu)^2$$
+#
+# - $\tilde\mu_i$ is the mean of the posterior for $x_0 = x^{(i)}$, and $\mu$ the mean of the mixture;
+# - $\tilde\beta$ is the posterior's variance, the same for all $i$.
+#
+# The second equation is the **law of total variance**: the mean of the variances plus the variance of the means.
+# Within component $i$ the mean of $(x_s - \mu)^2$ is $\tilde\beta + (\tilde\mu_i - \mu)^2$, and we average this over
+# $i$. Lesson 06 needs it again. The titles below give the probability that would have to be moved to turn one density
+# into the other.
+
 
 # %%
-ends, here = np.array([[-1.0], [1.0]]), np.full((2, 1), 0.1)  # both x_0, and x_t
-w = np.exp(log_density(here, linear.signal_rate[300] * ends, 1 - linear.alpha_bar[300]))
-w /= w.sum()
+def step_back(x_t, t, s):
+    """A grid of x_s, its density given x_t, the Gaussian, and their distance, for (B,) x_t."""
+    w = weights(x_t[:, None], t, two).T
+    means, within = posterior(two, x_t, t, s)  # (2, B), and one number
+    mean = np.sum(w * means, axis=0)
+    variance = within + np.sum(w * (means - mean) ** 2, axis=0)  # the law of total variance
+    x_s = mean + np.sqrt(variance) * np.linspace(-6, 6, 2001)[:, None]
+    mixture = sum(w[i] * np.exp(log_density(x_s, means[i], within)) for i in (0, 1))
+    bell = np.exp(log_density(x_s, mean, variance))
+    return x_s, mixture, bell, np.sum(np.abs(mixture - bell), axis=0) * (x_s[1] - x_s[0]) / 2
 
-figure, panels = plt.subplots(1, 3, figsize=(9, 2.4), layout="constrained")
-for panel, s in zip(panels, (299, 200, 50), strict=True):
-    means, variance = diffusion.posterior(
-        ends, here, linear.alpha_bar[300], linear.alpha_bar[s]
-    )
-    mean = np.sum(w * means)
-    total = variance + np.sum(w * (means - mean) ** 2)  # within each, and between them
-    grid = mean + np.sqrt(total) * np.linspace(-4, 4, 400)
-    mixture = np.sum(w * np.exp(log_density(grid, means, variance)), axis=0) / np.sqrt(
-        variance
-    )
-    bell = np.exp(log_density(grid, mean, total)) / np.sqrt(total)
-    panel.plot(grid, mixture, color=plots.BLUE)
-    panel.plot(grid, bell, "--", color=plots.ORANGE)
-    off = np.abs(mixture - bell).max() / bell.max()
-    panel.set(title=f"from 300 to {s}: off by {off:.1%}", yticks=[])
-    assert off < 0.005 if s == 299 else off > 0.05
+
+two, begin = np.array([[-1.0], [1.0]]), 300
+figure, panels = plt.subplots(1, 3, figsize=(9, 2.7), layout="constrained")
+for panel, steps in zip(panels, (1, 100, 250), strict=True):
+    x_s, mixture, bell, moved = step_back(np.array([0.1]), begin, begin - steps)
+    panel.plot(x_s, mixture, color=plots.BLUE, label="$x_s$ given $x_t$")
+    panel.plot(x_s, bell, "--", color=plots.ORANGE, label="Gaussian, same mean and variance")
+    panel.set(title=f"{begin} to {begin - steps}: {moved[0]:.1%}", xlabel="$x_s$", yticks=[])
+handles = panels[0].get_legend_handles_labels()
+figure.legend(*handles, loc="outside lower center", ncols=2, frameon=False)
 plots.show(
     figure,
-    "Densities after a step back, and dashed the Gaussians of the same mean and variance: one "
-    "curve for a small step, two humps against one for the largest.",
+    "Densities after a step back and Gaussians of the same mean and variance: one curve after "
+    "a single step, a lopsided hill after 100, two narrow humps and a broad hill after 250.",
 )
 
+
+# %%
+def distance(t, s):  # on average over x_t
+    states = add_noise(rng.choice([-1.0, 1.0], 500), normal(500), linear.alpha_bar[t])
+    return step_back(states, t, s)[-1].mean()
+
+
+single = max(distance(t, t - 1) for t in (2, 5, 10, 20, 50, *range(100, T + 1, 50)))
+some, most = distance(300, 200), distance(300, 50)
+print(f"one step: at most {single:.2%}; 300 to 200: {some:.0%}; 300 to 50: {most:.0%}")
+assert single < 0.001 < 0.04 < some < 0.1 < 0.5 < most
+
 # %% [markdown]
-# For a small step, yes, as nearly as one can draw it: the two Gaussians lie so close together that they merge. For a
-# long one there are two humps, as $x_s$ is decided by then. That is why the chain has many small steps: then a step
-# back is *one* Gaussian, and to know its mean is enough.
+# After a single step the two Gaussians merge into one. After 250 there are two humps: by then $x_s$ has decided
+# between $-1$ and $1$. Averages over $x_t$, with single steps at many times, say the same. That is why the chain has
+# many small steps: a step back is then nearly *one* Gaussian, which needs only a mean and a variance. The mean
+# follows from the best guess, as $\tilde\mu_t$ is linear in $x_0$. The variance must still be chosen (lessons 05 and
+# 06).
 #
 # ## The score: which way is more likely
 #
-# There is another way to see the same answer. Let $q(x_t)$ be the density of *all* noisy data at time $t$, and take
-# the gradient of its logarithm, $\nabla \log q(x_t)$: the direction in which $x_t$ becomes more likely fastest. It is
-# called the **score**, and
+# Let $q(x_t)$ be the density of *all* noisy data at time $t$. The gradient of its logarithm, $\nabla \log q(x_t)$, is
+# the direction in which $x_t$ becomes more likely fastest. It is called the **score**, and it determines the best
+# guess:
 #
-# $$E[x_0 \mid x_t] = \frac{x_t + (1 - \bar\alpha_t)\, \nabla \log q(x_t)}{\sqrt{\bar\alpha_t}}, \qquad
-# E[\epsilon \mid x_t] = -\sqrt{1 - \bar\alpha_t}\; \nabla \log q(x_t) .$$
+# $$E[x_0 \mid x_t] = \frac{x_t + (1-\bar\alpha_t)\, \nabla \log q(x_t)}{\sqrt{\bar\alpha_t}}, \qquad
+# E[\epsilon \mid x_t] = -\sqrt{1-\bar\alpha_t}\; \nabla \log q(x_t) .$$
 #
-# The first is Tweedie's formula (Robbins 1956); the second follows from the recipe. Why is it so? For a world of
-# pictures $q(x_t) = \frac{1}{n} \sum_i q_i$ with $q_i = q(x_t \mid x^{(i)})$. As $\nabla f = f\, \nabla \log f$, its
-# gradient is $\frac{1}{n} \sum_i q_i \nabla \log q_i$; divided by $q(x_t)$, the weights become $w_i$, and the score
-# is $\sum_i w_i \nabla \log q_i$. Each $\nabla \log q_i$ is that of a Gaussian's exponent,
-# $(\sqrt{\bar\alpha_t}\, x^{(i)} - x_t) / (1 - \bar\alpha_t)$. The sum of all, with the weights $w_i$, is
-# $(\sqrt{\bar\alpha_t}\, E[x_0 \mid x_t] - x_t) / (1 - \bar\alpha_t)$, which is the first formula. (It holds for any
-# data; a finite world makes the proof short.) So *to guess the noise is to know which way the data lies*. In the
-# plane one can draw the way to the best guess; our world is now three points.
+# The first is **Tweedie's formula**; the second follows from it and the recipe. For a world of $n$ pictures,
+# $q(x_t) = \frac{1}{n} \sum_i q_i$ with $q_i = q(x_t \mid x^{(i)})$, the proof is short:
+#
+# $$\nabla \log q(x_t) = \frac{\sum_i \nabla q_i}{\sum_j q_j} = \frac{\sum_i q_i\,\nabla \log q_i}{\sum_j q_j} = \sum_i w_i\,\nabla \log q_i = \sum_i w_i\,\frac{\sqrt{\bar\alpha_t}\,x^{(i)} - x_t}{1-\bar\alpha_t}$$
+#
+# The second step uses $\nabla q_i = q_i\,\nabla \log q_i$, the last one the exponent of a Gaussian. Solved for
+# $\sum_i w_i\, x^{(i)} = E[x_0 \mid x_t]$, this is Tweedie's formula, which holds for any data. So *to guess the
+# noise is to know which way the data lies*. To check it, we move $x_t$ a little and see how much $\log q$ grows, in a
+# world of three points in the plane. Then we draw the score.
+
 
 # %%
-corners = np.array([[-1.0, -0.6], [1.0, -0.6], [0.0, 1.1]])
-triangle = oracle.points(linear, corners)
-axis = np.linspace(-2, 2, 17)
-plane = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+def log_q(x_t, t, world):
+    """log q(x_t) for points (B, D) in a world of points (K, D)."""
+    faded, variance = linear.signal_rate[t] * world, 1 - linear.alpha_bar[t]
+    each = np.sum(log_density(x_t[:, None], faded, variance), axis=2)
+    return np.log(np.mean(np.exp(each), axis=1))
 
-figure, panels = plt.subplots(1, 3, figsize=(10, 3.4), sharey=True)
+
+def score(x_t, t, world):
+    guess = denoise(x_t, t, world)
+    return (linear.signal_rate[t] * guess - x_t) / (1 - linear.alpha_bar[t])
+
+
+corners, h = np.array([[-1.0, -0.6], [1.0, -0.6], [0.0, 1.1]]), 1e-4
+plane = np.stack(np.meshgrid(*2 * [np.linspace(-2, 2, 17)]), axis=-1).reshape(-1, 2)
+triangle = oracle.points(linear, corners)
+for t in (600, 300, 100):
+    rise = [log_q(plane + d, t, corners) - log_q(plane - d, t, corners) for d in h * np.eye(2)]
+    off = np.abs(score(plane, t, corners) - np.stack(rise, axis=1) / (2 * h)).max()
+    print(f"t = {t}: formula and measurement differ by {off:.0e}")
+    assert off < 1e-5
+    in_noise = -linear.noise_rate[t] * score(plane, t, corners)
+    predicted = triangle.predict_noise(plane, np.full(len(plane), t))
+    np.testing.assert_allclose(predicted, in_noise, atol=1e-9)
+
+faded = linear.signal_rate[100] * corners
+nearest = corners[np.linalg.norm(plane[:, None] - faded, axis=2).argmin(axis=1)]
+assert np.mean(np.linalg.norm(denoise(plane, 100, corners) - nearest, axis=1) < 0.1) > 0.8
+assert np.linalg.norm(denoise(plane, 600, corners), axis=1).max() < 0.5
+
+# %%
+figure, panels = plt.subplots(1, 3, figsize=(10, 3.6), sharey=True)
+fine = np.linspace(-2.2, 2.2, 111)
+everywhere = np.stack(np.meshgrid(fine, fine), axis=-1).reshape(-1, 2)
 for panel, t in zip(panels, (600, 300, 100), strict=True):
-    guess = np.asarray(triangle.denoise(plane, np.full(len(plane), t)))
-    panel.quiver(
-        *plane.T,
-        *(guess - plane).T,
-        angles="xy",
-        scale_units="xy",
-        scale=4,
-        color=plots.BLUE,
-        width=0.004,
-    )
-    panel.scatter(*corners.T, color=plots.ORANGE, zorder=2)
+    density = np.exp(log_q(everywhere, t, corners)).reshape(111, 111)
+    panel.contourf(fine, fine, density, 12, cmap="Greys", alpha=0.5)
+    arrows = (1 - linear.alpha_bar[t]) / 4 * score(plane, t, corners)
+    units = {"angles": "xy", "scale_units": "xy", "scale": 1, "width": 0.004}
+    panel.quiver(*plane.T, *arrows.T, color=plots.BLUE, **units)
+    panel.scatter(*linear.signal_rate[t] * corners.T, color=plots.ORANGE, zorder=2)
     panel.set(title=f"t = {t}", aspect="equal", xlim=(-2.2, 2.2), ylim=(-2.2, 2.2))
 plots.show(
     figure,
-    "Arrows towards the best guess; at t = 600 they lead to about the middle of three points, "
-    "at t = 300 to somewhere between them, at t = 100 each to the nearest point.",
+    "The score as arrows that climb the density: at t = 600 and 300 towards one broad hill, at "
+    "t = 100 towards three hills, each around one of the faded points.",
 )
 
 # %% [markdown]
-# Each arrow leads a quarter of the way to the best guess. (They are not the scores: those lead to the *faded* guess,
-# $\sqrt{\bar\alpha_t}$ of it.) Under much noise (left) all lead to about the middle of the three points: nothing is
-# decided. With less noise the guesses part, and at last (right) the plane falls into three basins, each with its own
-# point. Walking back from $t = 1000$ to 0 means following a field that sharpens as you go: first roughly where the
-# data is, then which of its parts, then exactly what.
+# The shade is the density $q(x_t)$, and the arrows climb it: they are the score, times $(1 - \bar\alpha_t) / 4$, so
+# that each ends a quarter of the way to the faded guess $\sqrt{\bar\alpha_t}\, E[x_0 \mid x_t]$. The orange points
+# are the data, faded. Under much noise (left) all arrows lead close to the middle: nothing is decided. With little
+# noise (right) nearly all lead to the nearest point. So the field sharpens on the way back.
 #
-# Are the formulas true? A gradient can be measured: go a little to the right, and see how much $\log q$ has grown.
-
-# %%
-times = np.full(len(plane), 300)
-score = np.asarray(triangle.score(plane, times))
-h = 1e-4
-measured = np.stack(
-    [
-        (triangle.log_likelihood(plane + d, times) - triangle.log_likelihood(plane - d, times))
-        / (2 * h)
-        for d in (np.array([h, 0]), np.array([0, h]))
-    ],
-    axis=1,
-)
-off = np.abs(score - measured).max()
-print(f"scores up to {np.abs(score).max():.1f}; formula and measurement differ by {off:.0e}")
-assert off < 1e-5
-tweedie = (plane + (1 - linear.alpha_bar[300]) * score) / linear.signal_rate[300]
-np.testing.assert_allclose(triangle.denoise(plane, times), tweedie, atol=1e-9)
-noise = -linear.noise_rate[300] * score
-np.testing.assert_allclose(triangle.predict_noise(plane, times), noise, atol=1e-9)
-
-# %% [markdown]
 # ## Recap
 #
 # - You **jumped** to any $x_t$ in one step, exactly, because Gaussians add up to Gaussians.
 # - You **returned** by one step with Bayes' rule: a Gaussian, its mean mixed from both ends, as brute force
 #   confirmed.
-# - You **met** the perfect denoiser: the average of all that is possible. It blurs at high noise because it must.
+# - You **met** the perfect denoiser, the average of all possible pictures. It blurs, and yet its error is the least.
 #
-# What is missing is a network that gives such answers for real digits. It has to know $t$, and lesson 04 builds it.
+# What is missing is a network that gives such answers for real digits. Lesson 04 builds it.
 
 # %% [markdown]
 # ## Exercises
 #
 # Say what you expect *before* you run anything; then change the one thing and look.
 #
-# **1. A smaller world.** Let the world be a single picture: show
-# `oracle.points(linear, world[3:4]).denoise(normal(1, 28, 28, 1), [1000])`. What is the best guess at pure noise?
+# **1. A smaller world.** Let the world be a single picture. What is the best guess at pure noise? In a new cell:
+# `plots.show_images(denoise(normal(1, 28, 28, 1), T, ten[3:4]), "The best guess.")`.
 #
 # <details><summary>Answer</summary>
 #
-# That picture, perfectly sharp, from pure noise: nothing else is possible. A network that has only ever seen one
-# image would answer the same; it remembers rather than reads.
+# That picture, perfectly sharp, from pure noise: nothing else is possible.
 #
 # </details>
 #
-# **2. No root.** Write `(1 - alpha_bar)` for `np.sqrt(1 - alpha_bar)` in `add_noise`, run that cell and the next one
-# with code. Which of the differences between chain and jump gives it away?
+# **2. No root.** Write `(1 - alpha_bar)` for `np.sqrt(1 - alpha_bar)` in `add_noise`, run that cell, and then the one
+# that compares chain and jump. Which of its printed lines gives the mistake away? Put the root back, and run both
+# again.
 #
 # <details><summary>Answer</summary>
 #
-# The variances: at $t = 300$ the noise comes out with a variance of $0.60^2 = 0.36$ instead of 0.60, and all 784
-# variances are off, by some twelve standard errors. The means stay right; the covariances stay around 0 and are only
-# spread too little.
+# The variances, at which the assert stops the cell. At $t = 300$ the noise has a variance of $0.60^2 = 0.36$ instead
+# of 0.60, which is off by some twelve standard errors (six with 1,000 copies). Means and covariances still agree.
+# Their deviations fall to about 0.9 and 0.8, because the jumped pictures vary too little.
 #
 # </details>
 #
-# **3. Which variance?** Where does it matter whether the step back has the variance $\tilde\beta_t$ or $\beta_t$:
-# early or late on the way back? Print their ratio at $t = 1000$, 100, 10, 2 and 1.
+# **3. The same steps elsewhere.** In the cell with the three densities, start at `begin = 1000`. After which of the
+# 1, 100 and 250 steps back is the density still a Gaussian? Put the 300 back.
 #
 # <details><summary>Answer</summary>
 #
-# Late. The ratio $(1 - \bar\alpha_{t-1}) / (1 - \bar\alpha_t)$ is 0.98 or more down to $t = 100$, 0.85 at 10, 0.45 at
-# 2, and 0 at 1: with $\beta_t$ the last step would still add noise to a finished picture.
+# After all three, with 0.0 % to move. Even at $t = 750$ the signal rate is only 0.06, and hardly anything is decided.
+# Steps must be small where something is being decided.
 #
 # </details>
 #
@@ -521,9 +640,8 @@ def to_noise(x_t, x_0, alpha_bar):
 checks.to_noise(to_noise)
 
 # %% [markdown]
-# **5. Bug clinic.** This jump, which is still to be mended, has two mistakes, each of which was found in published
-# code. It runs at every $t$ but the last, and looks right. `betas` holds $\beta_1, \dots, \beta_T$, and $t$ is 1 to
-# $T$. Mend it.
+# **5. Bug clinic.** This jump from $x_0$ to $x_t$ runs at every $t$ except the last, but it has two mistakes. `betas`
+# holds $\beta_1, \dots, \beta_T$, and $t$ is 1 to $T$. Mend it.
 #
 # ```python
 # def mended(x_0, noise, t, betas):
@@ -544,9 +662,13 @@ checks.mended(mended)
 # %% [markdown]
 # ## In practice
 #
-# - *DDPM*: equation 4 is the jump, 6 and 7 the posterior, 15 the way back from the noise. DDPM writes
-#   $\alpha_t = 1 - \beta_t$; the DDIM paper writes $\alpha_t$ for what is $\bar\alpha_t$ here.
+# - *Notation*: DDPM writes $\alpha_t = 1 - \beta_t$; the DDIM paper writes $\alpha_t$ for what is $\bar\alpha_t$
+#   here.
+# - *Reparameterization*: Kingma and Welling, "Auto-Encoding Variational Bayes" (2014), section 2.4.
 # - *Tweedie's formula* goes back to Robbins, "An Empirical Bayes Approach to Statistics" (1956); the link to
 #   denoising networks is Vincent, "A Connection Between Score Matching and Denoising Autoencoders" (2011).
-# - *Memorising*: the perfect denoiser of a training set can only give back that set. That trained networks draw new
-#   digits is due to their *not* being perfect; lesson 08 looks for copies.
+# - *Exercise 5*: such mistakes were reported in published code, [a wrong
+#   time](https://github.com/jychoi118/ilvr_adm/issues/13) and [a wrong
+#   factor](https://github.com/Ryota-Kawamura/How-Diffusion-Models-Work/issues/1).
+# - *Memorising*: a sampler with the perfect denoiser of its training set ends on a picture of that set. A network
+#   that draws new digits must differ from it; lesson 08 looks for copies.
