@@ -14,20 +14,20 @@
 # %% [markdown]
 # # 07. Take fewer, straighter steps with the same network
 #
-# [Lesson 06](06_ddpm_sampling.ipynb) asked the network 200 times for one sheet of digits, and threw fresh noise in
-# after every answer. Now the same network, not trained any further, draws a sheet in ten steps and without any new
-# noise. That brings more than speed: each noise now leads to one picture, always the same. So we can walk from
-# picture to picture, and from a picture back to the noise that it comes from.
+# [Lesson 06](06_ddpm_sampling.ipynb) asked the network 200 times for one sheet of digits, and added fresh noise after
+# every answer but the last. Now the same network, without further training, draws a sheet in ten steps and adds no
+# noise at all. Speed is not the only gain. Each starting noise now leads to one picture, so we can walk from picture
+# to picture, and from a picture back to its noise.
 
 # %% [markdown]
 # **You will**
 #
-# - **derive** the family of steps to which DDPM's belongs, and the one of them that adds no noise (DDIM);
-# - **draw** in ten steps, and see what noise, number and choice of the steps do;
-# - **travel** between pictures: blend two noises, and find the noise that a digit comes from.
+# - **derive** the family of steps that contains DDPM's, and the member that adds no noise (DDIM);
+# - **draw** digits in ten steps, and see what the added noise, the number and the choice of the steps change;
+# - **travel** between pictures: blend two noises, and find the noise that leads to a given digit.
 #
 # **You need** lesson 06 (the walk back, its posterior) and the packaged network. To run, it
-# takes <!-- measured -->about 2 minutes on two CPU cores and 1.0 GB of memory<!-- /measured -->.
+# takes <!-- measured -->about 2 minutes on two CPU cores and 1.1 GB of memory<!-- /measured -->.
 
 # %%
 try:
@@ -37,6 +37,7 @@ except ModuleNotFoundError:  # in Colab, which keeps its own TensorFlow
     pass
 
 import time
+from itertools import pairwise
 
 import keras
 import matplotlib.pyplot as plt
@@ -53,11 +54,10 @@ T = 1000
 POINTS = choose(smoke=500, cpu=2000, gpu=2000)  # that walk in the plane
 COUNT = choose(smoke=8, cpu=64, gpu=64)  # digits
 STEPS = 10  # of their walk
-FINE = choose(smoke=400, cpu=1000, gpu=1000)  # steps of a walk that passes for a curve
-LONG = choose(smoke=20, cpu=200, gpu=200)  # many steps, to compare with
-BACK = choose(
-    smoke=(5, 10), cpu=(10, 25, 50, 100), gpu=(10, 25, 50, 100, 200)
-)  # there and back
+FINE = choose(smoke=400, cpu=1000, gpu=1000)  # steps of the walk that stands in for the curve
+# steps of walks from the same noise, and of the long one that they are compared with
+LESS, LONG = choose(smoke=((5, 10, 15), 30), cpu=((5, 10, 50), 200), gpu=((5, 10, 50), 200))
+BUDGETS = choose(smoke=(30, 60), cpu=(30, 150, 300), gpu=(30, 150, 300, 600))  # questions
 
 keras.utils.set_random_seed(SEED)
 rng = np.random.default_rng(SEED)
@@ -66,81 +66,83 @@ predict_noise, noise_schedule = training.load_weights("digits")
 # %% [markdown]
 # ## The loss knows no chain
 #
-# Look once more at what the network was trained on (lesson 05): a picture $x_0$, a time $t$, a noise $\epsilon$, and
-# from them $x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\,\epsilon$. No two times ever meet in the loss.
-# It knows $q(x_t \mid x_0)$ for each $t$, and does not know whether $x_{600}$ was made from $x_{300}$ by a chain of
-# small steps, or in any other way (DDIM, section 3). (Ours answered with the velocity. At each $t$ that is the same
-# loss, times $1 / \bar\alpha_t$.)
+# Recall what the network was trained on (lesson 05): a picture $x_0$, a time $t$, a noise $\epsilon$, and their
+# mixture $x_t = \sqrt{\bar\alpha_t}\,x_0 + \sqrt{1 - \bar\alpha_t}\,\epsilon$. Two times never meet in this loss. It
+# depends on $q(x_t \mid x_0)$ at each $t$, but not on how $x_{600}$ is related to $x_{300}$. This is the key
+# observation of the DDIM paper (section 3). (It holds for our network's velocity, too: at each $t$ that loss is the
+# noise's, divided by $\bar\alpha_t$.)
 #
-# So let us compare two ways, in lesson 06's three clouds: the *chain*, which adds new noise between $t = 300$ and
-# $t = 600$, and *one noise* for both times, so that each point's path is fixed by its $x_0$ and $\epsilon$. The
-# losses must agree; the correlation of the noise in $x_{300}$ with that in $x_{600}$ shows how different the two are.
+# We compare two such relations in lesson 06's three clouds. The *chain* adds new noise between $t = 300$ and
+# $t = 600$. The other process uses *one noise* for both times, so that $x_0$ and $\epsilon$ fix the whole path. The
+# perfect denoiser should have the same loss in both, while the noises in $x_{300}$ and $x_{600}$ are correlated quite
+# differently.
 
 # %%
 centres = np.array([[-1.0, -0.6], [1.0, -0.6], [0.0, 1.1]])
 widths, shares = np.array([0.14, 0.22, 0.1]), np.array([0.5, 0.3, 0.2])
 linear = schedule.linear(T)
-world = oracle.mixture(linear, centres, widths**2, shares)
-clouds = rng.choice(3, 20_000, p=shares)
-x_0 = centres[clouds] + widths[clouds, None] * rng.standard_normal((len(clouds), 2))
-a_s, a_t = linear.alpha_bar[[300, 600]]
-
+labels = rng.choice(3, 20_000, p=shares)
+x_0 = centres[labels] + widths[labels, None] * rng.standard_normal((len(labels), 2))
 one, fresh = rng.standard_normal((2, *x_0.shape))
-x_s = np.asarray(diffusion.add_noise(x_0, one, a_s))
+
+a_300, a_600 = linear.alpha_bar[[300, 600]]
+x_300 = np.sqrt(a_300) * x_0 + np.sqrt(1 - a_300) * one
 processes = {
-    "chain": np.sqrt(a_t / a_s) * x_s + np.sqrt(1 - a_t / a_s) * fresh,
-    "one noise": np.asarray(diffusion.add_noise(x_0, one, a_t)),
+    "chain": np.sqrt(a_600 / a_300) * x_300 + np.sqrt(1 - a_600 / a_300) * fresh,
+    "one noise": np.sqrt(a_600) * x_0 + np.sqrt(1 - a_600) * one,
 }
-losses, correlations = [], []
-for name, x_t in processes.items():
-    noise = np.asarray(diffusion.to_noise(x_t, x_0, a_t))
-    noise_pred = np.asarray(world.predict_noise(x_t, np.full(len(x_t), 600)))
-    losses.append(np.mean((noise_pred - noise) ** 2))
-    correlations.append(np.corrcoef(noise.ravel(), one.ravel())[0, 1])
-    print(
-        f"{name:9}: loss at t = 600 {losses[-1]:.4f}, noises correlate by {correlations[-1]:.2f}"
-    )
-assert abs(losses[0] / losses[1] - 1) < 0.1
-assert correlations[0] < 0.3 < 0.99 < correlations[1]
+perfect = oracle.mixture(linear, centres, widths**2, shares)
+noises, squares = {}, []
+for name, x_600 in processes.items():
+    noises[name] = (x_600 - np.sqrt(a_600) * x_0) / np.sqrt(1 - a_600)
+    answers = np.asarray(perfect.predict_noise(x_600, np.full(len(x_600), 600)))
+    squares.append(((answers - noises[name]) ** 2).mean(axis=1))
+    shared = np.corrcoef(noises[name].ravel(), one.ravel())[0, 1]
+    print(f"{name:9}: loss {squares[-1].mean():.4f}, correlation of the noises {shared:.2f}")
+    assert abs(noises[name].std() - 1) < 4 / np.sqrt(2 * x_0.size)
+    assert shared > 0.99 if name == "one noise" else shared < 0.3
+standard_error = np.sqrt(np.sum(np.var(squares, axis=1)) / len(x_0))
+assert abs(squares[0].mean() - squares[1].mean()) < 4 * standard_error
 
 # %% [markdown]
-# Two different processes, one loss. A network trained for one of them is trained for the other, and for every process
-# that has the same $q(x_t \mid x_0)$ at each $t$. We may choose the one that is best to walk back.
+# Both processes have the same loss. A network trained for one of them is trained for the other too, and for every
+# process with the same $q(x_t \mid x_0)$ at each $t$. We may choose the one that is best to walk back.
 #
 # ## A family of steps
 #
-# Say we know $x_0$ and $x_t$, hence the noise between them,
+# Suppose that we know $x_0$ and $x_t$, hence the noise
 # $\epsilon = (x_t - \sqrt{\bar\alpha_t}\,x_0) / \sqrt{1 - \bar\alpha_t}$, and want an $x_s$ for an earlier time
-# $s < t$. It must have the signal $\sqrt{\bar\alpha_s}\,x_0$ and noise of variance $1 - \bar\alpha_s$. Of that noise
-# we take a part from $\epsilon$, and the rest, of variance $\sigma^2$, anew:
+# $s < t$. It consists of the signal $\sqrt{\bar\alpha_s}\,x_0$ and of noise with variance $1 - \bar\alpha_s$. A part
+# of this noise we take from $\epsilon$; the rest, with variance $\sigma^2$, is fresh noise $z$:
 #
-# $$x_s = \sqrt{\bar\alpha_s}\, x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\;\epsilon + \sigma z, \qquad z \sim \mathcal N(0, I) \qquad \text{(DDIM, eq. 7)}$$
+# $$x_s = \sqrt{\bar\alpha_s}\,x_0 + \sqrt{1 - \bar\alpha_s - \sigma^2}\;\epsilon + \sigma z, \qquad z \sim \mathcal N(0, I) \qquad \text{(DDIM, eq. 7)}$$
 #
-# Variances of independent noises add up: $(1 - \bar\alpha_s - \sigma^2) + \sigma^2 = 1 - \bar\alpha_s$, whatever
-# $\sigma$ is, as long as $\sigma^2 \le 1 - \bar\alpha_s$. So if the noise in $x_t$ is standard normal, that in $x_s$
-# is too, and from $T$ downwards each time keeps its $q(x_s \mid x_0)$. With the $x_t$ above:
+# (The paper writes $\alpha$ for our $\bar\alpha$.) Variances of independent noises add up, here to
+# $1 - \bar\alpha_s$, for every $\sigma^2 \le 1 - \bar\alpha_s$. So if the noise in $x_t$ is standard normal, the
+# noise in $x_s$ is too, and from $T$ downwards each time keeps its $q(x_s \mid x_0)$. We take such steps from the
+# chain's $x_{600}$ to $t = 300$:
 
 # %%
-before = np.asarray(diffusion.to_noise(processes["chain"], x_0, a_t))
-for sigma in (0.0, 0.3, np.sqrt(1 - a_s)):
-    z = rng.standard_normal(before.shape)
-    stepped = np.sqrt(a_s) * x_0 + np.sqrt(1 - a_s - sigma**2) * before + sigma * z
-    noise = np.asarray(diffusion.to_noise(stepped, x_0, a_s))
-    kept = np.corrcoef(noise.ravel(), before.ravel())[0, 1]
-    print(f"sigma {sigma:.2f}: noise of size {noise.std():.3f}, correlation {kept:.2f}")
-    assert abs(noise.std() - 1) < 4 / np.sqrt(2 * noise.size)
+for sigma in (0.0, 0.3, np.sqrt(1 - a_300)):
+    kept, z = np.sqrt(1 - a_300 - sigma**2), rng.standard_normal(x_0.shape)
+    x_300 = np.sqrt(a_300) * x_0 + kept * noises["chain"] + sigma * z
+    noise_300 = (x_300 - np.sqrt(a_300) * x_0) / np.sqrt(1 - a_300)
+    shared = np.corrcoef(noise_300.ravel(), noises["chain"].ravel())[0, 1]
+    print(f"sigma {sigma:.2f}: noise of size {noise_300.std():.3f}, correlation {shared:.2f}")
+    assert abs(noise_300.std() - 1) < 4 / np.sqrt(2 * noise_300.size)
+    assert abs(shared - kept / np.sqrt(1 - a_300)) < 4 / np.sqrt(noise_300.size)
 
 # %% [markdown]
-# From all the noise kept to none of it. (Except for one $\sigma$ the forward process of such a family is no Markov
-# chain: the way from $x_s$ to $x_t$ also depends on $x_0$. Nobody has to walk it.)
+# The noise keeps its size, whether the step keeps all of $\epsilon$, most of it or nothing. (In general the forward
+# process of such a family is no Markov chain, but we never walk it.)
 #
-# That one $\sigma$ is the standard deviation of lesson 03's posterior, and it makes a good unit. We write $\eta$
-# ("eta") for how much of it we use:
+# One $\sigma$ is special: the standard deviation of lesson 03's posterior. We take it as the unit, and $\eta$ ("eta")
+# says how much of it is used:
 #
-# $$\sigma = \eta\, \sqrt{\frac{1 - \bar\alpha_s}{1 - \bar\alpha_t}}\, \sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_s}} \qquad \text{(DDIM, eq. 16)}$$
+# $$\sigma = \eta\,\sqrt{\frac{1-\bar\alpha_s}{1-\bar\alpha_t}}\,\sqrt{1 - \frac{\bar\alpha_t}{\bar\alpha_s}} \qquad \text{(DDIM, eq. 16)}$$
 #
-# $\eta = 1$ is DDPM: variance *and* mean are the posterior's, as we check. $\eta = 0$ keeps all the noise it has and
-# adds none: the step is a fixed function of $x_t$ and $x_0$.
+# With $\eta = 1$ the step is DDPM's: its mean *and* its variance are the posterior's, as the next cell checks. With
+# $\eta = 0$ it adds no noise, and is a deterministic function of $x_t$ and $x_0$.
 
 
 # %%
@@ -150,22 +152,20 @@ def deviation(t, s, chain, eta):
 
 
 for t, s in ((1000, 999), (600, 300), (5, 1)):
-    a_t, a_s = linear.alpha_bar[[t, s]]
-    mean, variance = diffusion.posterior(x_0, x_t, a_t, a_s)
-    np.testing.assert_allclose(deviation(t, s, linear, 1.0) ** 2, variance)
-    noise = np.asarray(diffusion.to_noise(x_t, x_0, a_t))
-    kept = np.sqrt(1 - a_s - deviation(t, s, linear, 1.0) ** 2) * noise
-    np.testing.assert_allclose(np.sqrt(a_s) * x_0 + kept, mean, atol=1e-8)
+    (a_t, a_s), sigma = linear.alpha_bar[[t, s]], deviation(t, s, linear, eta=1.0)
+    mean, variance = diffusion.posterior(x_0, diffusion.add_noise(x_0, one, a_t), a_t, a_s)
+    ours = np.sqrt(a_s) * x_0 + np.sqrt(1 - a_s - sigma**2) * one
+    np.testing.assert_allclose(ours + sigma * z, mean + np.sqrt(variance) * z, atol=1e-8)
 
 # %% [markdown]
 # ## DDIM
 #
-# As in lesson 06 we know no $x_0$ on the way back, and put the network's guess in its place: $\hat\epsilon$ for the
-# noise, and $\hat x_0$ for what is left of $x_t$ without it.
+# On the way back $x_0$ is unknown, and the network's guess takes its place: $\hat\epsilon$ for the noise, and
+# $\hat x_0$ for what is left of $x_t$ without it.
 #
 # $$x_s = \sqrt{\bar\alpha_s}\,\underbrace{\frac{x_t - \sqrt{1 - \bar\alpha_t}\,\hat\epsilon}{\sqrt{\bar\alpha_t}}}_{\hat x_0} + \sqrt{1 - \bar\alpha_s - \sigma^2}\;\hat\epsilon + \sigma z \qquad \text{(DDIM, eq. 12)}$$
 #
-# One formula, for any two times and any $\eta$.
+# This formula serves for any two times and any $\eta$.
 
 
 # %% tags=["slide"]
@@ -177,125 +177,175 @@ def step_down(x_t, noise_pred, t, s, chain, eta=0.0, z=0.0):
 
 
 # %% [markdown]
-# Lesson 06's walk without its noise ended on one spot. Why does this one not? What that one took away with
-# $\sqrt{1 - \bar\alpha_s - \sigma^2}\;\hat\epsilon$, nothing put back; with $\sigma = 0$ the step keeps
-# $\sqrt{1 - \bar\alpha_s}\;\hat\epsilon$, all the noise that belongs to $s$. Both, for a cloud of width 0.22:
+# Lesson 06's walk without its noise collapsed to one spot. Why should DDIM not? That walk kept
+# $\sqrt{1 - \bar\alpha_s - \sigma^2}\;\hat\epsilon$, a part of the noise, and left out the term that makes up the
+# rest. With $\sigma = 0$ the step keeps all the noise that belongs to $s$. Here are both for one cloud of width 0.22:
+
 
 # %%
-cloud = oracle.gaussian(linear, [0.0], 0.22**2)
+def walk_down(x_T, ask, chain, times, eta=0.0, noisy=True):
+    """All x_t of a walk through times that fall from T to 0: (len(times), *x_T.shape)."""
+    path = [x_T]
+    for step, (t, s) in enumerate(pairwise(times), 1):
+        noise_pred = np.asarray(ask(path[-1], np.full(len(x_T), t)))
+        z = sampling.noise_of(SEED, step, x_T.shape) if noisy else 0.0
+        path.append(step_down(path[-1], noise_pred, t, s, chain, eta, z))
+    return np.stack(path)
+
+
+cloud, normal = oracle.gaussian(linear, [0.0], 0.22**2), rng.standard_normal((2000, 1))
 for name, eta in {"DDIM": 0.0, "DDPM without its noise": 1.0}.items():
-    x = rng.standard_normal((2000, 1))
-    for t in range(T, 0, -1):
-        x = step_down(x, cloud.predict_noise(x, np.full(len(x), t)), t, t - 1, linear, eta)
-    print(f"{name}: width {np.std(x):.4f}")
-    assert abs(np.std(x) - (0.0 if eta else 0.22)) < 0.014  # four standard errors
+    times = range(T, -1, -1)
+    end = walk_down(normal, cloud.predict_noise, linear, times, eta, noisy=False)[-1]
+    print(f"{name}: width {end.std():.4f}")
+    assert abs(end.std() - (0.0 if eta else 0.22)) < 0.014  # four standard errors
 
 # %% [markdown]
-# **Earned.** The step is `sampling.reverse_step`, and `sampling.sample` goes from one to the next with it: `eta=0.0`,
-# unless told otherwise, is DDIM, and `eta=1.0` is the walk of lesson 06.
+# **Earned.** The step is `sampling.reverse_step` and the walk is `sampling.sample`, where `eta=0.0`, the default, is
+# DDIM and `eta=1.0` is lesson 06's walk.
 
 # %%
-x_t, noise_pred, z = rng.standard_normal((3, 5, 2))
 for eta in (0.0, 0.5, 1.0):
-    ours = step_down(x_t, noise_pred, 600, 300, linear, eta, z)
-    theirs, _ = sampling.reverse_step(x_t, noise_pred, 600, 300, linear, eta, z)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+    options = {"x_T": normal, "eta": eta, "seed": SEED}
+    *_, theirs = sampling.sample(cloud.predict_noise, linear, normal.shape, 10, **options)
+    ours = walk_down(normal, cloud.predict_noise, linear, sampling.time_grid(T, 10), eta)[-1]
+    np.testing.assert_allclose(ours, theirs.x_t, atol=1e-9)
 
 # %% [markdown]
 # ## In the plane
 #
-# Now the three clouds with the schedule of our digits' network, the cosine (lesson 02). The same starts (large dots),
-# the same perfect denoiser; four points with their paths, in a thousand steps and in ten, with DDPM's noise and
-# without. Grey is where all points end.
+# We return to the three clouds, with the cosine schedule of our digits' network. Four walks share their starts and
+# the perfect denoiser: with DDPM's noise and without, in a thousand steps and in ten.
 
 
 # %%
-def walk_back(steps, eta=0.0, chain=noise_schedule, quadratic=False):
-    """All x_t of a walk, from t = T down to 0: (steps + 1, POINTS, 2)."""
-    ask = oracle.mixture(chain, centres, widths**2, shares).predict_noise
-    walk = sampling.sample(
-        ask, chain, (POINTS, 2), steps, eta=eta, seed=SEED, quadratic=quadratic
-    )
-    return np.stack([state.x_t for state in walk])
+def three_clouds(chain):
+    return oracle.mixture(chain, centres, widths**2, shares).predict_noise
 
 
-paths = {(eta, steps): walk_back(steps, eta) for eta in (1.0, 0.0) for steps in (FINE, 10)}
-for (eta, steps), path in paths.items():
-    own = ((path[-1][:, None] - centres) ** 2).sum(axis=-1).argmin(axis=1)
-    found = np.array([path[-1][own == i].std(axis=0).mean() for i in range(3)])
+COLORS, paths = (plots.BLUE, plots.ORANGE, plots.GREEN), {}
+plane_x_T = sampling.noise_of(SEED, 0, (POINTS, 2)).astype(float)
+for eta, steps in ((1.0, FINE), (1.0, 10), (0.0, FINE), (0.0, 10)):
+    times = sampling.time_grid(T, steps)
+    path = walk_down(plane_x_T, three_clouds(noise_schedule), noise_schedule, times, eta)
+    paths[eta, steps] = path
+    nearest = ((path[-1][:, None] - centres) ** 2).sum(axis=-1).argmin(axis=1)
+    found = np.array([path[-1][nearest == i].std(axis=0).mean() for i in range(3)])
     print(f"eta = {eta:.0f}, {steps:4} steps: widths {found.round(2)}, expected {widths}")
-    assert steps == 10 or (abs(found / widths - 1) < 0.15).all()
+    assert (found < 0.92 * widths if steps == 10 else abs(found / widths - 1) < 0.15).all()
 
-figure, axes = plt.subplots(1, 4, figsize=(11, 2.9), sharey=True, layout="constrained")
-for axis, ((eta, steps), path) in zip(axes, paths.items(), strict=True):
-    axis.scatter(*path[-1].T, s=2, color=plots.GREY, alpha=0.5)
-    for i, color in enumerate((plots.BLUE, plots.ORANGE, plots.GREEN, "black")):
-        dots = {"marker": ".", "markersize": 3} if steps == 10 else {}
-        axis.plot(*path[:, i].T, color=color, linewidth=0.8, **dots)
-        axis.plot(*path[0, i], "o", color=color, markersize=5)
-    axis.set(
-        title=f"eta = {eta:.0f}, {steps} steps", xlim=(-3, 3), ylim=(-3, 3), aspect="equal"
-    )
+figure, axes = plt.subplots(1, 3, figsize=(11, 3), layout="constrained")
+for i, color in enumerate(COLORS):
+    for axis, eta in ((axes[0], 1.0), (axes[1], 0.0)):
+        line = paths[eta, FINE][:, i, 0]
+        axis.plot(sampling.time_grid(T, FINE), line, color=color, linewidth=0.8)
+        axis.set(title=f"eta = {eta:.0f}", xlim=(T, 0), ylim=(-3, 3), xlabel="t")
+    axes[2].plot(*paths[0.0, FINE][:, i].T, color=color, linewidth=0.8)
+    axes[2].plot(*paths[0.0, 10][:, i].T, ".", color=color)
+axes[0].set_ylabel("first coordinate of x_t")
+axes[2].scatter(*paths[0.0, FINE][-1].T, s=2, color=plots.GREY, alpha=0.3, zorder=0)
+axes[2].set(title="eta = 0, in the plane", aspect="equal")
 plots.show(
     figure,
-    "Paths of four points to three clouds. With eta = 1 tangled over the plane in 1,000 steps, "
-    "ragged in 10; with eta = 0 smooth curves, which ten straight pieces follow closely.",
+    "Three points on their way from t = 1000 to 0. With eta = 1 the coordinate jumps about; with "
+    "eta = 0 it follows a smooth curve, and dots, a ten-step walk, stay close to it.",
 )
 
 # %% [markdown]
-# With $\eta = 0$ a point runs along a smooth curve, which ten steps follow. Why straight steps? Divide eq. 12 by
-# $\sqrt{\bar\alpha_s}$: with $y = x / \sqrt{\bar\alpha}$ and $r = \sqrt{(1 - \bar\alpha) / \bar\alpha}$ at each time,
-# it reads
+# With $\eta = 1$ the points jump about. With $\eta = 0$ each follows a smooth curve, and the dots of a ten-step walk
+# stay close. (After ten steps the clouds are too narrow, with either.) Why can a step be so long? Set $\sigma = 0$ in
+# eq. 12, divide by $\sqrt{\bar\alpha_s}$, and write out $\hat x_0$:
+#
+# $$\frac{x_s}{\sqrt{\bar\alpha_s}} = \hat x_0 + \sqrt{\frac{1-\bar\alpha_s}{\bar\alpha_s}}\;\hat\epsilon, \qquad \hat x_0 = \frac{x_t}{\sqrt{\bar\alpha_t}} - \sqrt{\frac{1-\bar\alpha_t}{\bar\alpha_t}}\;\hat\epsilon$$
+#
+# Two quantities occur in both: $y = x / \sqrt{\bar\alpha}$, the state before its signal was shrunk, and
+# $r = \sqrt{(1 - \bar\alpha) / \bar\alpha}$, the ratio of noise to signal. With them we read
+# $y_s = \hat x_0 + r_s\,\hat\epsilon$ and $\hat x_0 = y_t - r_t\,\hat\epsilon$. Insert the second in the first:
 #
 # $$y_s = y_t + (r_s - r_t)\,\hat\epsilon \qquad \text{(DDIM, eq. 13)}$$
 #
-# a straight line of slope $\hat\epsilon$. If $\hat\epsilon$ stays the same on the way, the step is exact, however
-# long it is. All that a longer step loses is what the answer changes in between.
-#
-# With $\eta = 1$ a large step throws the point to and fro (the first one replaces nearly all of $x_T$ by new noise),
-# and there are few steps left to settle. After ten steps of either the clouds are still too narrow, as the numbers
-# above say.
-#
-# ## How many steps, and which?
-#
-# The curve itself is where ever more steps lead. (A rule for the slope at each point is a *differential equation*,
-# stepping along its slope is *Euler's method*; DDIM, section 4.3.) A walk of 1,000 steps shall pass for it, and we
-# measure how far from its end some number of steps arrives. The times may be *evenly spaced* or, as the DDIM paper
-# also tries (appendix D.2), *quadratic*: closer together towards $t = 0$.
+# So when we plot $y$ against $r$, a step is a straight line with slope $\hat\epsilon$. If the answer stays the same
+# along the way, the step is exact, however long; all that it loses is the change of the answer in between.
 
 # %%
-counts, halves = np.array([5, 10, 20, 50, 100]), {}
-figure, panels = plt.subplots(1, 2, figsize=(9, 3), sharey=True, layout="constrained")
-for axis, (label, chain) in zip(
-    panels, {"linear": linear, "cosine": noise_schedule}.items(), strict=True
-):
-    end, off = walk_back(FINE, chain=chain)[-1], {}
-    for times, color in {"evenly spaced": plots.BLUE, "quadratic": plots.ORANGE}.items():
-        walks = [walk_back(n, chain=chain, quadratic=times == "quadratic")[-1] for n in counts]
-        off[times] = np.array([np.median(np.linalg.norm(x - end, axis=1)) for x in walks])
-        axis.loglog(counts, off[times], "o-", color=color, label=times)
-        print(f"{label} schedule, {times:13}: off by {off[times].round(4)}")
-        assert 0.8 < np.log10(off[times][1] / off[times][-1]) < 1.2  # as 1 / steps, from 10 on
-    halves[label] = (off["quadratic"] / off["evenly spaced"])[1:].mean()
-    axis.set(title=f"{label} schedule", xlabel="steps", ylabel="off the curve's end (median)")
-assert halves["linear"] < 0.65 and halves["linear"] < halves["cosine"] < 1
-panels[0].legend()
+a = noise_schedule.alpha_bar
+r = np.sqrt((1 - a) / a)
+figure, axes = plt.subplots(1, 2, figsize=(9, 3), layout="constrained")
+for steps, style in {FINE: "-", 10: ".--"}.items():
+    times = sampling.time_grid(T, steps)
+    y = paths[0.0, steps] / np.sqrt(a[times])[:, None, None]
+    for i, color in enumerate(COLORS):
+        for axis in axes:
+            axis.plot(r[times], y[:, i, 0], style, color=color, linewidth=1)
+axes[0].set(xlim=(7, 0), ylim=(-8, 8), xlabel="r", title="after the first step")
+axes[1].set(xlim=(1, 0), ylim=(-1.5, 1.5), xlabel="r", title="the end, enlarged")
+axes[0].set_ylabel("first coordinate of y")
+
+t, s = times[5:7]
+answers = np.asarray(three_clouds(noise_schedule)(paths[0.0, 10][5], np.full(POINTS, t)))
+np.testing.assert_allclose(y[6], y[5] + (r[s] - r[t]) * answers)
 plots.show(
     figure,
-    "Distance against steps, all axes logarithmic: falling lines. With the linear schedule the "
-    "quadratic times are off by about half as much, with the cosine by a little less.",
+    "y against r for three points: nearly straight lines down to r = 1, which then bend; a ten-step "
+    "walk, dashed with dots, follows them and cuts across the bends.",
 )
 
 # %% [markdown]
-# From ten steps on: twice the steps, about half the error. DDIM is of *first order*. (So is our stand-in for the
-# curve, which by the same rule is off by a tenth of what 100 steps are.) Which times are best depends on the
-# schedule. With the linear one the quadratic times take off about half of the error: there the answers presumably
-# change most near $t = 0$. The cosine spreads the change more evenly over all times, and gains less.
+# Down to $r \approx 1$ the curves are nearly straight; closer to the data they bend, and ten steps, dashed, cut
+# across.
+#
+# ## How many steps, and which?
+#
+# The curve is the limit of ever more steps. An equation for the slope at each point is an *ordinary differential
+# equation*, and following the slope in straight steps is *Euler's method* (DDIM, section 4.3). We use a 1,000-step walk
+# as its stand-in, and measure how far from its end a shorter walk arrives. The times may be *evenly spaced* or
+# *quadratic*, $T\,(i/n)^2$ for $n$ steps, closer together towards $t = 0$. The DDIM paper takes quadratic times for
+# CIFAR-10, evenly spaced ones for its other data sets (appendix D.2).
+
+# %%
+counts, off = np.array([5, 10, 20, 50, 100]), {}
+figure, axes = plt.subplots(1, 2, figsize=(9, 3), sharey=True, layout="constrained")
+chains = {"linear": linear, "cosine": noise_schedule}
+for axis, (label, chain) in zip(axes, chains.items(), strict=True):
+    ask = three_clouds(chain)
+    curve = walk_down(plane_x_T, ask, chain, sampling.time_grid(T, FINE))
+    for kind, color in {"even": plots.BLUE, "quadratic": plots.ORANGE}.items():
+        grids = [sampling.time_grid(T, n, quadratic=kind == "quadratic") for n in counts]
+        ends = np.stack([walk_down(plane_x_T, ask, chain, grid)[-1] for grid in grids])
+        off[label, kind] = np.median(np.linalg.norm(ends - curve[-1], axis=2), axis=1)
+        print(f"{label} schedule, {kind:9} times: off by {off[label, kind].round(3)}")
+        assert 0.8 < np.log10(off[label, kind][1] / off[label, kind][-1]) < 1.2
+        axis.loglog(counts, off[label, kind], "o-", color=color, label=f"{kind} times")
+    end = walk_down(curve[-1 - FINE // 10], ask, chain, (T // 10, 0))[-1]
+    off[label, "last step"] = np.median(np.linalg.norm(end - curve[-1], axis=1))
+    print(f"{label} schedule, the last of ten steps alone: {off[label, 'last step']:.3f}")
+    assert 0.8 < off[label, "last step"] / off[label, "even"][1] < 1.3
+    axis.set(title=f"{label} schedule", xlabel="steps", xticks=counts, xticklabels=counts)
+    axis.set(yticks=(0.01, 0.03, 0.1, 0.3), yticklabels=("0.01", "0.03", "0.1", "0.3"))
+axes[0].set_ylabel("off the curve's end (median)")
+axes[0].legend()
+gain = [np.mean(off[name, "quadratic"][1:] / off[name, "even"][1:]) for name in chains]
+assert 0.35 < gain[0] < 0.65 and gain[0] + 0.1 < gain[1] < 1
+ends_at = [np.sqrt(1 / chain.alpha_bar[T // 10] - 1) for chain in chains.values()]
+assert abs(ends_at[1] / ends_at[0] - 0.5) < 0.01  # r where the last of ten steps begins
+plots.show(
+    figure,
+    "Distance from the curve's end against steps, logarithmic axes: it falls in proportion to the "
+    "steps. Quadratic times are off by less, with the linear schedule by about half as much.",
+)
+
+# %% [markdown]
+# From ten steps on, twice the steps give about half the error: DDIM is a *first-order* method. (By this rule the
+# stand-in itself is off by about a tenth of what 100 steps are.) Where does the error arise? We follow the curve to
+# $t = 100$ in many steps, and take one step from there to 0, the last of ten evenly spaced ones. That step alone ends
+# about as far off as all ten. Quadratic times split it: the last four of ten begin at 160, 90, 40 and 10. With the
+# linear schedule this halves the error. With the cosine, whose last step is half as long in $r$, the error is smaller
+# to begin with, and so is the gain.
 #
 # ## Ten steps for two hundred
 #
-# Now the digits. The walk of lesson 06 asked 200 times; this one asks ten times. (`clip=True` keeps the guess within
-# $[-1, 1]$, as in lesson 06, and takes $\hat\epsilon$ anew from what was kept.)
+# We turn to the digits. Lesson 06's walk asked 200 times; this one asks ten times. (As there, `clip=True` keeps the
+# guess within $[-1, 1]$; $\hat\epsilon$ is then recomputed from it.)
 
 # %%
 begin = time.perf_counter()
@@ -307,19 +357,15 @@ print(f"{COUNT} digits in {STEPS} steps: {time.perf_counter() - begin:.1f} s")
 plots.show_images(states[-1].x_t, "Sixty-four digits, most of them readable.", columns=16)
 
 # %% [markdown]
-# A twentieth of the work, and most can be read; some are worse than on lesson 06's sheet. All ten states, above, with
-# the guess at the picture below:
+# Most of the digits can be read, for a twentieth of the work; lesson 08 measures how good they are. Below are the ten
+# states of two of them, each above the network's guess, and then eight digits as an animation.
 
 # %%
 shown = states[1:]
+strips = [(i, name) for i in (1, 2) for name in ("x_t", "x_0")]
 plots.show_filmstrip(
-    [
-        np.stack([getattr(state, name)[i] for state in shown])
-        for i in (1, 2)
-        for name in ("x_t", "x_0")
-    ],
-    "Two digits come about in ten steps: the noise thins out in the upper row of each, and the "
-    "guess below it is a blur, then a digit.",
+    [np.stack([getattr(state, name)[i] for state in shown]) for i, name in strips],
+    "Two digits take shape under thinning noise; below each, the guess: a blur, then a digit.",
     row_labels=["x_t", "guess"] * 2,
     column_labels=[f"t={state.t}" for state in shown],
 )
@@ -332,50 +378,51 @@ plots.animate(frames, "Noise becomes eight digits in ten steps.", fps=4)
 # %% [markdown]
 # ## From DDIM to DDPM
 #
-# How much of this is due to $\eta = 0$? The same start and ten steps, for several $\eta$; the last row takes DDPM's
-# other variance, $\beta$, in place of $\tilde\beta$.
+# What does $\eta$ change? We draw in ten steps from the same starts. The fifth row adds noise with DDPM's other
+# variance, $\hat\sigma^2 = 1 - \bar\alpha_t / \bar\alpha_s$, but keeps as much of $\hat\epsilon$ as $\eta = 1$ does
+# (DDIM, appendix D.3). The sixth asks a perfect denoiser instead, that of a world of 200 training digits (lesson 03).
+# We also measure the noise in the corners, practically always paper, before and after the last step.
 
 # %%
-options = {f"eta = {eta}": {"eta": eta} for eta in (0.0, 0.2, 0.5, 1.0)}
-options["eta = 1, beta"] = {"eta": 1.0, "large_noise": True}
-rows = {}
-for name, option in options.items():
-    *_, last = sampling.sample(
-        predict_noise, noise_schedule, (8, 28, 28, 1), STEPS, seed=SEED, clip=True, **option
+train = next(iter(data.load_digits("train", 200)))[0].numpy()
+exact, corner = oracle.points(noise_schedule, train).predict_noise, np.r_[0:3, 25:28]
+trials = {f"eta = {eta}": (predict_noise, {"eta": eta}) for eta in (0.0, 0.2, 0.5, 1.0)}
+trials["sigma-hat"] = (predict_noise, {"eta": 1.0, "large_noise": True})
+trials["sigma-hat, perfect"] = (exact, {"eta": 1.0, "large_noise": True})
+rows, grain, shape = {}, {}, (8, 28, 28, 1)
+for name, (ask, option) in trials.items():
+    *_, before, after = sampling.sample(
+        ask, noise_schedule, shape, 10, seed=SEED, clip=True, **option
     )
-    rows[name] = last.x_t
+    rows[name] = after.x_t
+    early, late = (state.x_t[:, corner][:, :, corner].std() for state in (before, after))
+    grain[name] = early, late
+    print(f"{name:18}: noise {early:.2f} at t = {before.t}, {late:.3f} at 0")
+assert abs(noise_schedule.noise_rate[100] - 0.17) < 0.005
+*_, ddpm, hat, perfect_hat = grain.values()
+if data.digits() == "mnist":
+    assert abs(ddpm[0] - 0.17) < 0.03 and 1.6 < hat[0] / 0.17 < 2 and perfect_hat[0] > 0.27
+    assert hat[1] > 3 * ddpm[1] and perfect_hat[1] < 0.01
 plots.show_filmstrip(
     list(rows.values()),
-    "Five rows of eight: mostly readable digits, which change as eta grows; in the last row "
-    "those of eta = 1 again, but full of specks.",
+    "Six rows of eight digits, which change as eta grows. The row with sigma-hat has the digits of "
+    "eta = 1 again, but full of specks; the perfect denoiser leaves none.",
     row_labels=list(rows),
 )
 
 # %% [markdown]
-# With more noise other digits come about, from the same start, but, as far as eight digits can tell, no worse ones.
-# So the ten steps were bought by leaving out times, which lesson 06 did too; what $\eta = 0$ buys is a fixed map from
-# noise to picture. (On photographs $\eta = 1$ does suffer from few steps: table 1 of the DDIM paper. Lesson 08 makes
-# that table for digits.)
+# With more noise the same starts lead to other digits. Lesson 08 measures whether they are better or worse.
 #
-# The last row does suffer. Its noise is of the variance $\hat\sigma^2 = 1 - \bar\alpha_t / \bar\alpha_s$, without
-# keeping less of $\hat\epsilon$ in return (DDIM, appendix D.3), so that the variances no longer add up. At first that
-# hardly matters, but in the last step that adds noise it is almost twice as loud as it should be, and the step to 0
-# takes out no more than it expects. The rest stays, as specks:
-
-# %%
-for t, s in ((1000, 900), (600, 500), (200, 100)):
-    tilde, beta = (
-        deviation(t, s, noise_schedule, 1.0),
-        sampling.sigma_hat(noise_schedule, t, s),
-    )
-    print(f"from {t} to {s}: noise of size {beta:.2f} with beta, {tilde:.2f} with beta-tilde")
-
-# %% [markdown]
+# With $\hat\sigma$ we see specks. Which variance is right depends on the data (lesson 06): what is uncertain about
+# $x_0$ makes the true step wider than $\tilde\beta$. But paper is certain to be $-1$. In the corners $x_{100}$ should
+# have noise of size $\sqrt{1 - \bar\alpha_{100}} = 0.17$, as it has with $\eta = 1$; with $\hat\sigma$ it is almost
+# twice as loud. The perfect denoiser removes it all in the last step. The network leaves a part: the specks.
+#
 # ## The same noise, the same picture
 #
-# Without fresh noise all is decided by $x_T$: another `seed` changes nothing. More steps then follow the same curve
-# more closely, so they should draw the same digit, ever closer to the one at its end. (Which need not be a nicer
-# one.) With $\eta = 1$ they should not.
+# Without fresh noise, $x_T$ decides everything, and another `seed` changes nothing. More steps follow the same curve
+# more closely, so they should lead to the same digit, ever closer to the one at its end. With $\eta = 1$ they should
+# not. Our yardstick is the distance between neighbours in a row, which have nothing to do with each other.
 
 
 # %%
@@ -389,29 +436,21 @@ def draw(steps, x_T=start, eta=0.0, seed=SEED):
     return last.x_t
 
 
-walks = {f"{steps} steps": draw(steps) for steps in (5, 10, 50, LONG)}
-walks[f"eta 1, {LONG}"] = draw(LONG, eta=1.0)
-exact = walks[f"{LONG} steps"]
-for name, digits in walks.items():
-    print(f"{name:>14}: {np.abs(digits - exact).mean():.3f} a pixel from {LONG} steps of DDIM")
-np.testing.assert_allclose(draw(10, seed=SEED + 1), walks["10 steps"], atol=1e-4)
-assert (
-    np.abs(walks["50 steps"] - exact).mean()
-    < np.abs(walks[f"eta 1, {LONG}"] - exact).mean() / 2
-)
+drawn = {f"{steps} steps": draw(steps) for steps in (*LESS, LONG)}
+drawn[f"eta 1, {LONG} steps"] = draw(LONG, eta=1.0)
+goal = drawn[f"{LONG} steps"]
+apart = {name: np.abs(sheet - goal).mean() for name, sheet in drawn.items()}
+apart["neighbours"] = np.abs(np.roll(goal, 1, axis=0) - goal).mean()
+print("\n".join(f"{name:>16}: {distance:.2f} a pixel" for name, distance in apart.items()))
+np.testing.assert_allclose(draw(10, seed=SEED + 1), drawn["10 steps"], atol=1e-4)
+assert (np.diff([apart[f"{steps} steps"] for steps in (*LESS, LONG)]) < 0).all()
+assert apart["5 steps"] < apart["neighbours"] / 2 < apart[f"eta 1, {LONG} steps"]
 plots.show_filmstrip(
-    list(walks.values()),
-    "Eight digits by 5, 10, 50 and 200 steps are mostly the same down each column; in the last "
+    list(drawn.values()),
+    "Eight digits by 5, 10, 50 and 200 steps: mostly the same digit down each column. In the last "
     "row, with eta = 1, they are other digits.",
-    row_labels=list(walks),
+    row_labels=list(drawn),
 )
-
-# %% [markdown]
-# Down each column mostly the same digit, already after five steps, and the closer the more steps. A few change all
-# the same; presumably their curves pass where two digits are about as likely. In the last row the same start leads to
-# other digits, far away. So $x_T$ is a name for the picture that it leads to, and we can compute with names.
-#
-# In a running notebook, turn both knobs. (The two figures above show some of their places.)
 
 
 # %%
@@ -423,106 +462,125 @@ def digits_by(steps, eta):
 sliders = interact_manual(digits_by, steps=(1, 50), eta=(0.0, 1.0, 0.1))
 
 # %% [markdown]
+# Down each column we see mostly the same digit, already after five steps, and the difference shrinks with every row.
+# In the last row the same starts lead to other digits, about as far away as a neighbour is. (In a running notebook,
+# move the two sliders.) So with $\eta = 0$ the noise $x_T$ encodes the picture that it leads to: it is a *latent
+# variable*, and we can compute with it.
+#
 # ## Between two noises
 #
-# If every noise is a picture, then a way from noise to noise is a way from picture to picture. But which way?
-# Half-way between two independent noises their mean has the standard deviation $\sqrt{1/2}$: no noise that the
-# network has ever seen at $T$. The sum of 784 squares of noise is 784, give or take 40, so that nearly all noise lies
-# close to a sphere of radius 28, and it is safer to go round on its surface (*slerp*; DDIM, appendix D.5):
+# A path from noise to noise leads from picture to picture. But which path? Half-way between two independent noises,
+# their mean has the standard deviation $\sqrt{1/2}$, which the network has never seen at $T$. The squares of 784
+# standard normal numbers add up to 784, give or take 40, so nearly all noise lies close to a sphere of radius 28. It
+# is safer to follow an arc on it (spherical linear interpolation or *slerp*, by Shoemake; DDIM, appendix D.5):
 #
-# $$x_T = \frac{\sin((1 - p)\,\varphi)}{\sin\varphi}\, x_T^{(0)} + \frac{\sin(p\,\varphi)}{\sin\varphi}\, x_T^{(1)}, \qquad \text{where } \varphi \text{ is the angle between the two noises.}$$
+# $$x_T = \frac{\sin((1 - p)\,\varphi)}{\sin\varphi}\,x_T^{(0)} + \frac{\sin(p\,\varphi)}{\sin\varphi}\,x_T^{(1)}$$
+#
+# where $\varphi$ is the angle between the two noises and $p$ runs from 0 to 1.
+
 
 # %%
-# Three of the sheet above, by their places on it.
-names, noises = ("a 7", "a 6", "an 8"), sampling.noise_of(SEED, 0, (16, 28, 28, 1))[[0, 2, 14]]
-parts = np.linspace(0, 1, 9, dtype=np.float32)
-p, rows = parts[:, None, None, None], {}
-seven, *others = (np.stack([noise] * 9) for noise in noises)
-for name, other in zip(names[1:], others, strict=True):
-    rows[f"to {name}, slerp"] = sampling.slerp(seven, other, parts)
-    rows[f"to {name}, straight"] = (1 - p) * seven + p * other
-sizes = {name: x_T.std(axis=(1, 2, 3)).round(2) for name, x_T in rows.items()}
-print("\n".join(f"{name:16}: noise of size {size}" for name, size in sizes.items()))
-assert all((size.min() > 0.9) == ("slerp" in name) for name, size in sizes.items())
+def slerp(one_end, other_end, p):
+    lengths = np.linalg.norm(one_end) * np.linalg.norm(other_end)
+    angle = np.arccos(np.sum(one_end * other_end) / lengths)
+    return (np.sin((1 - p) * angle) * one_end + np.sin(p * angle) * other_end) / np.sin(angle)
+
+
+parts, blends = np.linspace(0, 1, 9, dtype=np.float32)[:, None, None, None], {}
+for name, other in zip("BC", start[1:3], strict=True):
+    blends[f"A to {name}, slerp"] = slerp(start[0], other, parts)
+    blends[f"A to {name}, straight"] = (1 - parts) * start[0] + parts * other
+    wanted = sampling.slerp(np.stack([start[0]] * 9), np.stack([other] * 9), parts.ravel())
+    np.testing.assert_allclose(blends[f"A to {name}, slerp"], wanted, atol=1e-5)
+for name, blend in blends.items():
+    sizes = blend.std(axis=(1, 2, 3))
+    print(f"{name:16}: noise of size {sizes.round(2)}")
+    assert sizes.min() > 0.9 if "slerp" in name else abs(sizes[4] - np.sqrt(0.5)) < 0.05
 plots.show_filmstrip(
-    [draw(50, x_T) for x_T in rows.values()],
-    "Four rows of nine pictures from a 7 to a 6 and to an 8, by way of other digits; in the "
-    "straight rows the middle ones are plainer.",
-    row_labels=list(rows),
+    [draw(50, blend) for blend in blends.values()],
+    "Four rows of nine pictures, from the first of the eight digits above to the second and to the "
+    "third; nearly all of them are digits, by either path.",
+    row_labels=list(blends),
 )
 
 # %% [markdown]
-# Between one digit and another lie other digits, and few pictures that are none. The change from one to the next is
-# quick: handwriting has nothing half-way. On the straight way the middles are plainer digits, hardly worse here; but
-# they come from starts that no draw would ever give.
+# Nearly all pictures on the way are digits, too. The straight rows look no worse here, although a draw would
+# practically never give their middle starts. (`sampling.slerp` is the same function.)
 #
 # ## There and back
 #
-# If each picture has its noise, which noise has *this* picture? Walk the curve in the other direction. From $s$ up to
-# $t$, the same formula with the times exchanged and $\eta = 0$:
-#
-# $$x_t = \sqrt{\bar\alpha_t}\,\hat x_0 + \sqrt{1 - \bar\alpha_t}\;\hat\epsilon, \qquad \hat x_0 = \frac{x_s - \sqrt{1 - \bar\alpha_s}\,\hat\epsilon}{\sqrt{\bar\alpha_s}}$$
-#
-# The step down used the network's answer at $t$. The one up knows $x_s$ but not yet $x_t$, so `sampling.invert` asks
-# at $t$ with $x_s$ in place of $x_t$: a small error in each step. With `corrections=1` it asks again with the $x_t$
-# that it found. (No clipping here: a clipped step cannot be walked back.)
+# If each noise has its picture, which noise belongs to *this* picture? We walk the curve in the other direction. From
+# $s$ up to $t$ the formula is eq. 12 again, with the two times exchanged and $\sigma = 0$. But the step down asked
+# about $x_t$. The step up does not know $x_t$ yet; it asks about $x_s$ in its place, at time $t$, and makes a small
+# error. A *correction* asks again, about the $x_t$ just found. There and back, a plain step costs two questions and a
+# corrected one three, so we compare them at equal numbers of questions. (A clipped step cannot be walked back, so we
+# do not clip.)
+
+
+# %%
+def walk_up(x_s, times, corrections=0):
+    for s, t in pairwise(times):
+        a_s, a_t = noise_schedule.alpha_bar[[s, t]]
+        x_t = x_s
+        for _ in range(1 + corrections):
+            noise_pred = predict_noise(x_t, np.full(len(x_t), t))
+            guess = diffusion.to_x_0(x_s, noise_pred, a_s)
+            x_t = np.asarray(diffusion.add_noise(guess, noise_pred, a_t))
+        x_s = x_t
+    return x_s
+
 
 # %%
 digits = next(iter(data.load_digits("test", 8)))[0].numpy()
+*_, theirs = sampling.invert(predict_noise, noise_schedule, digits, 5, corrections=1)
+ours = walk_up(digits, sampling.time_grid(T, 5)[::-1], corrections=1)
+np.testing.assert_allclose(ours, theirs.x_t, atol=1e-4)
 
-
-def there_and_back(steps, corrections=0, x_0=digits):
-    *_, top = sampling.invert(
-        predict_noise, noise_schedule, x_0, steps, corrections=corrections
-    )
-    *_, last = sampling.sample(predict_noise, noise_schedule, x_0.shape, steps, x_T=top.x_t)
-    return top.x_t, last.x_t
-
-
-errors = []
-for corrections in (0, 1):
-    pairs = [there_and_back(steps, corrections) for steps in BACK]
-    errors.append([np.mean((again - digits) ** 2) for _, again in pairs])
-    line = ", ".join(f"{error:.4f} in {n}" for n, error in zip(BACK, errors[-1], strict=True))
-    print(f"corrections={corrections}, mean squared error by steps: {line}")
-noise, again = pairs[-1]
+errors = np.zeros((len(BUDGETS), 2))
+for i, questions in enumerate(BUDGETS):
+    for corrections in (0, 1):
+        steps = questions // (2 + corrections)
+        up = walk_up(digits, sampling.time_grid(T, steps)[::-1], corrections)
+        *_, again = sampling.sample(predict_noise, noise_schedule, up.shape, steps, x_T=up)
+        errors[i, corrections] = np.mean((again.x_t - digits) ** 2)
+    plain, corrected = errors[i]
+    print(f"{questions:3} questions: error {plain:.4f} plain, {corrected:.4f} corrected")
 if data.digits() == "mnist":  # the network has seen no printed digits
-    assert (np.diff(errors, axis=1) < 0).all()
-    assert (np.diff(errors, axis=0) < 0).all()
+    assert (np.diff(errors, axis=0) < 0).all() and 0.7 < errors[0, 1] / errors[0, 0] < 1.4
+    assert all(errors[i, 1] < errors[i, 0] for i, n in enumerate(BUDGETS) if n >= 150)
 plots.show_filmstrip(
-    [digits, noise, again],
-    "Eight digits; below each its noise, in which the strokes can be made out on even, faintly "
-    "chequered paper; below that the digit that comes back from it, the same.",
+    [digits, up, again.x_t],
+    "Eight digits; below each its noise, in which strokes stand out as grain on an almost even "
+    "grey; below that the digit that comes back from it, the same.",
     row_labels=["digit", "its noise", "back again"],
 )
 
 # %% [markdown]
-# The digits come back, the better the more steps we take. At equal steps the correction helps; but it asks twice on
-# the way up, and as many questions spent on more steps do as well or better. (Our pixels lie in [-1, 1]; table 2 of
-# the DDIM paper has the same error for pixels in [0, 1], where it counts a quarter.)
+# The digits come back, more exactly the more questions we ask. With 30 questions it matters little how we spend them;
+# with 150 or more, the correction pays.
 #
-# But look at the noise! It should look like $\mathcal N(0, I)$, and does so, roughly, only along the strokes. (The
-# chequers have the size of the network's patches, lesson 04, and presumably come from them.) Plain paper is *exactly*
-# $-1$. A step up asks for the noise in a pixel that has none, and the answer is next to none. If that is the reason,
-# a little grain in the paper should be enough to mend it:
+# Now look at the noise. It should be a sample of $\mathcal N(0, I)$, but looks like one only along the strokes. Where
+# there was paper it is almost even. Clean paper is *exactly* $-1$: each step up asks for the noise in a pixel that
+# has none, and the answer is next to none. If that is the reason, a little grain should change it. We add as much as
+# belongs to $t = 20$, the first time that fifty steps visit:
 
 # %%
-grainy = digits + 0.05 * sampling.noise_of(SEED, 1, digits.shape)
-sizes = [there_and_back(50, x_0=x_0)[0][digits == -1].std() for x_0 in (digits, grainy)]
-print(
-    f"noise where there was paper: of size {sizes[0]:.2f}, and {sizes[1]:.2f} if it had a grain"
-)
-assert sizes[0] < 0.5 < 0.8 < sizes[1] < 1.3
+size = np.float32(noise_schedule.noise_rate[20])
+pairs = (digits, digits + size * sampling.noise_of(SEED, 1, digits.shape))
+ups = [walk_up(picture, sampling.time_grid(T, 50)[::-1]) for picture in pairs]
+clean, grainy = (up[digits == -1].std() for up in ups)
+print(f"where there was paper: noise of size {clean:.2f}; if it had a grain, {grainy:.2f}")
+assert clean < 0.5 and 0.8 < grainy < 1.25
 
 # %% [markdown]
-# The grain was what was missing; now the noise is there, if a little too loud. So the $x_T$ of a digit with perfectly
-# clean paper leads back to it, but is one that a draw from $\mathcal N(0, I)$ would practically never give.
+# That was the reason: with the grain, the noise is about as large as it should be. So the $x_T$ of a digit on clean
+# paper leads back to it, but is one that a draw from $\mathcal N(0, I)$ would practically never give.
 #
 # ## Recap
 #
-# - You **derived** a family of steps that share the training loss, from DDPM ($\eta = 1$) to DDIM ($\eta = 0$).
-# - You **drew** digits in ten steps where lesson 06 took 200, along curves that straight pieces follow well.
-# - You **travelled**: between noises on the sphere, and from a digit to its noise and back.
+# - You **derived** the family of steps that share the training loss, from DDPM ($\eta = 1$) to DDIM ($\eta = 0$).
+# - You **drew** digits in ten steps where lesson 06 took 200, along curves that straight steps follow well.
+# - You **travelled** between noises on the sphere, and from a digit to its noise and back.
 #
 # Are ten steps as good as two hundred? [Lesson 08](08_evaluation.ipynb) measures.
 
@@ -531,12 +589,13 @@ assert sizes[0] < 0.5 < 0.8 < sizes[1] < 1.3
 #
 # Say what you expect *before* you run anything; then change the one thing and look.
 #
-# **1. Three steps.** Set `STEPS = 3`. What do the digits look like, and why?
+# **1. Three steps.** Set `STEPS = 3` and draw the sheet and the filmstrip again. What do the digits look like, and
+# why? (Put it back to 10.)
 #
 # <details><summary>Answer</summary>
 #
-# Some can still be read, with grey and doubled strokes; others are ghosts. The first step's guess is the blot that
-# all digits have in common, the second's is a blur, and there is only one more.
+# Many can be read, with grey or doubled strokes; others are ghosts of two digits at once. The first guess is the blot
+# that all digits have in common, the second is still a blur, and only one step is left.
 #
 # </details>
 #
@@ -545,40 +604,43 @@ assert sizes[0] < 0.5 < 0.8 < sizes[1] < 1.3
 #
 # <details><summary>Answer</summary>
 #
-# Twice the same: the noise of a step depends on the seed and the step's number alone. From the opposite start nearly
-# the same again, since the first step's $\sigma$ is 0.99 and forgets the start. With another seed other digits. It is
-# the noise of the steps that decides.
+# Yes, since the noise of a step depends on the seed and the step's number alone. The opposite start gives nearly the
+# same again: `deviation(1000, 900, noise_schedule, 1.0)` is almost 1, so the first step forgets the start. Another
+# seed gives other digits: the noise of the steps decides.
 #
 # </details>
 #
-# **3. A loud noise.** What do `draw(10, 1.2 * start)` and `draw(10, 0.8 * start)` look like?
+# **3. A loud noise.** What do `draw(10, 1.2 * start)` and `draw(10, 0.8 * start)` look like? Compare their
+# `.std(axis=0).mean()`, how much a pixel varies from digit to digit.
 #
 # <details><summary>Answer</summary>
 #
-# Nearly the same digits. From the louder noise with rough edges and specks, since the network takes the noise to be
-# of size 1, and leaves what is above it. From the quieter one plainer and cleaner ones, of the kind that is most
-# common.
+# Mostly the same digits: wilder from the louder noise, with rough strokes and scraps of ink, and a pixel varies more;
+# thinner and plainer from the quieter one, and it varies less.
 #
 # </details>
 #
-# **4. In code.** Write `step_up(x_s, noise_pred, s, t, chain)`: the step from $s$ up to $t > s$, for a given
-# prediction of the noise, such that `step_down` with the same one leads back to $x_s$.
+# **4. In code.** Our network predicts the velocity $v = \sqrt{\bar\alpha_t}\,\epsilon - \sqrt{1 - \bar\alpha_t}\,x_0$
+# (lesson 05), from which `predict_noise` computes the noise. Write `step_from_velocity(x_t, velocity, t, s, chain)`:
+# DDIM's step with $\eta = 0$, from the velocity itself.
 
 
 # %% tags=["solution"]
-def step_up(x_s, noise_pred, s, t, chain):
-    a_s, a_t = chain.alpha_bar[[s, t]]
-    guess = (x_s - np.sqrt(1 - a_s) * noise_pred) / np.sqrt(a_s)
-    return np.sqrt(a_t) * guess + np.sqrt(1 - a_t) * noise_pred
+def step_from_velocity(x_t, velocity, t, s, chain):
+    # With cos(phi) = sqrt(alpha_bar) it is a rotation by phi_t - phi_s, as adding up the factors
+    # of x_t and of the velocity shows (Salimans and Ho 2022, appendix D).
+    a_t, a_s = chain.alpha_bar[[t, s]]
+    guess = np.sqrt(a_t) * x_t - np.sqrt(1 - a_t) * velocity
+    noise_pred = np.sqrt(1 - a_t) * x_t + np.sqrt(a_t) * velocity
+    return np.sqrt(a_s) * guess + np.sqrt(1 - a_s) * noise_pred
 
 
 # %%
-checks.step_up(step_up)
+checks.step_from_velocity(step_from_velocity)
 
 # %% [markdown]
-# **5. Bug clinic.** This step has two mistakes, each of which was found in published code. What would the pictures
-# look like, and in which step does it fail altogether? Mend it. (The function is called `mended`, so that the check
-# finds it.)
+# **5. Bug clinic.** This step has two mistakes. In which step of a walk does it fail altogether? What do the pictures
+# look like before that, with $\eta = 1$ and with $\eta = 0$? Mend it.
 #
 # ```python
 # def mended(x_t, noise_pred, t, s, chain, eta, z):
@@ -587,6 +649,14 @@ checks.step_up(step_up)
 #     guess = (x_t - np.sqrt(1 - a_t) * noise_pred) / np.sqrt(a_t)
 #     return np.sqrt(a_s) * guess + np.sqrt(1 - a_s) * noise_pred + sigma * z
 # ```
+#
+# <details><summary>Answer</summary>
+#
+# In the last: there it divides by $1 - \bar\alpha_0 = 0$, and every pixel is infinite, or NaN with $\eta = 0$. Until
+# then $\eta = 0$ is right. With $\eta = 1$ each step keeps all the noise that $x_s$ may have and adds more: after
+# nine of ten steps the digits are hardly visible, under noise many times too loud.
+#
+# </details>
 
 
 # %% tags=["solution"]
@@ -604,10 +674,9 @@ checks.mended(mended)
 # ## In practice
 #
 # - *DDIM*: Song, Meng and Ermon, "Denoising Diffusion Implicit Models" (2021). Its table 1 compares steps and $\eta$,
-#   its table 2 the error of there and back; lesson 08 repeats both in small.
+#   its table 2 the error of there and back; lesson 08 repeats both on a small scale.
 # - *Better steps along the same curve*: Lu and others, "DPM-Solver" (2022), and Karras and others, "Elucidating the
-#   Design Space of Diffusion-Based Generative Models" (2022), which reach the same quality with fewer questions.
-# - *Editing pictures* by going there, changing what the network is told, and coming back: Mokady and others,
-#   "Null-text Inversion" (2023), who also mend the errors that add up on the way.
-# - *Noise is not useless*: with many steps, a little of it repairs errors of the network (Karras and others, section
-#   4).
+#   Design Space of Diffusion-Based Generative Models" (2022), take steps of higher order and need fewer questions.
+# - *Editing pictures* by walking up, changing what the network is told, and walking down: Mokady and others,
+#   "Null-text Inversion" (2023), who also correct the accumulated errors.
+# - *Noise is not useless*: a little of it corrects errors made in earlier steps (Karras and others, section 4).
