@@ -103,8 +103,8 @@ def time_embedding(t, width):
 def residual_block(x, embedding, width):
     """Two convolutions beside a shortcut (DDPM, appendix B); the time scales and shifts what is between them.
 
-    x: (B, height, width, any); embedding: (B, E). Gives `width` channels. Scale and shift: (Dhariwal and Nichol 2021, section 3).
-    No convolution has a bias: the shift does its work.
+    x: (B, height, width, any); embedding: (B, E). Gives `width` channels. No convolution has a bias.
+    Scale and shift: (Nichol and Dhariwal 2021, appendix A).
     """
     shortcut = x if x.shape[-1] == width else layers.Conv2D(width, 1, use_bias=False)(x)
     x = AdaptiveGroupNorm()(x)
