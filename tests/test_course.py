@@ -128,14 +128,16 @@ def test_the_zips_hold_environment_weights_and_data(built):
 @pytest.mark.parametrize("edition", ["student", "instructor"])
 def test_an_edition_offers_only_what_works_in_it(edition, built):
     folder = built[0] / edition
-    offered = re.findall(r"make (\w+) ", subprocess.run(["make", "-s"], cwd=folder, capture_output=True, text=True).stdout)
+    offered = re.findall(
+        r"make (\w+) ", subprocess.run(["make", "--no-print-directory", "-s"], cwd=folder, capture_output=True, text=True).stdout
+    )
     assert offered == course.COMMANDS
     for name in offered:
-        planned = subprocess.run(["make", "-n", name], cwd=folder, capture_output=True, text=True)
+        planned = subprocess.run(["make", "--no-print-directory", "-n", name], cwd=folder, capture_output=True, text=True)
         assert planned.returncode == 0
         words = re.findall(r"(?<![\w./])(?!\.venv)\.?[\w-]+/[\w./-]+", planned.stdout)
         assert not words, words  # no path but into .venv
-    assert subprocess.run(["make", "-n", "test"], cwd=folder, capture_output=True).returncode
+    assert subprocess.run(["make", "--no-print-directory", "-n", "test"], cwd=folder, capture_output=True).returncode
     for text in [(folder / name).read_text() for name in ("README.md", "Makefile", "environment.yml", "pyproject.toml")]:
         told = set(re.findall(r"`(?:[A-Z_]+=\S+ )*make ([a-z]+)", re.sub(r"(?m)^What the lessons say about .*$", "", text)))
         assert told <= set(course.COMMANDS)
@@ -175,7 +177,9 @@ def test_an_edition_is_installed_as_the_repository_is(built):
         files = theirs["project"][name]
         assert all((built[0] / "student" / file).is_file() for file in ([files] if isinstance(files, str) else files))
     plans = [
-        subprocess.run(["make", "-n", "install", "READY=never"], cwd=folder, capture_output=True, text=True).stdout
+        subprocess.run(
+            ["make", "--no-print-directory", "-n", "install", "READY=never"], cwd=folder, capture_output=True, text=True
+        ).stdout
         for folder in (course.ROOT, built[0] / "student")
     ]
     assert plans[0] == plans[1] != ""
