@@ -14,7 +14,7 @@ from lessons_lib.schedule import check_float, known, same_shape
 def corrupt(x, noise, amount):
     """Mix data with noise by hand, (1 - amount) * x + amount * noise: lesson 01's naive process, no paper's.
 
-    x, noise: (B, ...), of a like size; amount: (B,), one number per image in [0, 1], 1 being noise alone.
+    x, noise: (B, ...), of comparable range; amount: (B,), one number per image in [0, 1], 1 being noise alone.
     """
     x, noise = alike(x=x, noise=noise)
     amount = ops.convert_to_tensor(amount, ops.dtype(x))

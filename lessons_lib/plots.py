@@ -96,7 +96,7 @@ def plot_estimates(curves, alt, *, labels, log=True, floor=None):
     """Numbers with their standard errors, a line for each label.
 
     curves: {label: {x: number, or (number, error)}}, one to six; labels: of the two axes, which are logarithmic unless log is
-    False; floor: a number to hold all against, drawn as a dashed line.
+    False; floor: a baseline for all, drawn as a dashed line.
     """
     if not 1 <= len(curves) <= 6:
         raise ValueError(f"curves: expected one to six, by label; received {len(curves)}")
