@@ -75,13 +75,13 @@ def ddim(x_t, noise, t, s, chain, eta, z, sigma=posterior_std, kept=lambda varia
     return np.sqrt(b / a) * (x_t - np.sqrt(1 - a) * noise) + np.sqrt(kept(1 - b, std)) * noise + std * z
 
 
-def kernel_distance(x, y, size=None, itself=1, across=2):
+def kernel_distance(x, y, size=None, itself=1, across=2, pairs=1, plus=1, power=3):
     def kernel(a, b):
-        return (a @ b.T / (size or a.shape[1]) + 1) ** 3
+        return (a @ b.T / (size or a.shape[1]) + plus) ** power
 
     def among(a):
         k, n = kernel(a, a), len(a)
-        return (k.sum() - itself * np.trace(k)) / (n * (n - itself))
+        return (k.sum() - itself * np.trace(k)) / (n * (n - pairs))
 
     return among(x) + among(y) - across * kernel(x, y).mean()
 
@@ -378,16 +378,22 @@ def test_a_right_answer_passes(check, right, capsys):
         (lesson_07.mended, lambda *a: ddim(*a)[0], r"the shape of x_t, \(3, 4\); received \(4,\)"),
         (
             lesson_08.kernel_distance,
-            lambda *a: kernel_distance(*a, itself=0),
-            "of 3 and 3 vectors of 1: expected .*compared with itself",
+            lambda *a: kernel_distance(*a, itself=0, pairs=0),
+            "4 vectors of .* also compared with themselves",
         ),
-        (lesson_08.kernel_distance, lambda *a: kernel_distance(*a, size=1), "vectors of 2: expected .*the length of a vector"),
-        (lesson_08.kernel_distance, lambda *a: kernel_distance(*a, across=1), "across, which count twice"),
-        (lesson_08.kernel_distance, lambda x, y: x @ y.T, r"expected one number; received shape \(3, 3\)"),
+        (lesson_08.kernel_distance, lambda *a: kernel_distance(*a, itself=0), "the sum still has those with i = j"),
+        (lesson_08.kernel_distance, lambda *a: kernel_distance(*a, pairs=0), "divide as if they were there"),
+        (lesson_08.kernel_distance, lambda *a: kernel_distance(*a, size=64), "you divide a.b by 64"),
+        (lesson_08.kernel_distance, lambda *a: kernel_distance(*a, size=1), "a.b is not divided by D"),
+        (lesson_08.kernel_distance, lambda *a: kernel_distance(*a, plus=0), "the . 1 is missing"),
+        (lesson_08.kernel_distance, lambda *a: kernel_distance(*a, power=2), "this is a square"),
+        (lesson_08.kernel_distance, lambda *a: kernel_distance(*a, across=1), "the third term has a factor of 2"),
+        (lesson_08.kernel_distance, lambda *a: 2 * kernel_distance(*a), "work out the three terms"),
+        (lesson_08.kernel_distance, lambda x, y: x @ y.T, r"expected one number; received shape \(3, 4\)"),
         (
             lesson_08.mended,
             lambda x, y: frechet(x, y, lambda product: np.trace(np.sqrt(abs(product)))),
-            "of the same set twice: expected 0.000; received .* of the matrix, not of its entries",
+            "of the same set twice.*: expected 0.000; received .* takes the root of each entry",
         ),
         (
             lesson_08.mended,
@@ -397,7 +403,13 @@ def test_a_right_answer_passes(check, right, capsys):
         (
             lesson_08.mended,
             lambda x, y: frechet(x, y, lambda p: np.trace(p) ** 0.5),
-            "the same set twice: expected 0.000; received",
+            "the same set twice.*: expected 0.000; received",
+        ),
+        (lesson_08.mended, lambda x, y: np.sum((x.mean(axis=0) - y.mean(axis=0)) ** 2), "twice as wide.* of the means alone"),
+        (
+            lesson_08.mended,
+            lambda x, y: np.sum((x.mean(axis=0) - y.mean(axis=0)) ** 2 + (x.std(axis=0, ddof=1) - y.std(axis=0, ddof=1)) ** 2),
+            "correlated in different ways: expected .* roots of the matrix's eigenvalues",
         ),
         (lesson_08.mended, lambda x, y: x - x, r"expected one number; received shape \(200, 3\)"),
     ],

@@ -9,15 +9,35 @@ from lessons_lib.checks import exercise
 @exercise(4)
 def kernel_distance(answer):
     """`answer(x, y)`: the kernel distance of two sets of features (Binkowski et al. 2018, eq. 4)."""
+
+    def with_mistake(x, y, size=None, plus=1, power=3, itself=1, pairs=1, across=2):
+        def kernel(a, b):
+            return (a @ b.T / (size or a.shape[1]) + plus) ** power
+
+        def among(a):
+            return (kernel(a, a).sum() - itself * np.trace(kernel(a, a))) / (len(a) * (len(a) - pairs))
+
+        return among(x) + among(y) - across * kernel(x, y).mean()
+
+    mistakes = {
+        "here you divide a.b by 64; divide by D, the length of these vectors.": {"size": 64},
+        "here a.b is not divided by D, the length of a vector.": {"size": 1},
+        "in the kernel, the + 1 is missing.": {"plus": 0},
+        "the kernel is a third power, and this is a square.": {"power": 2},
+        "here vectors are also compared with themselves.": {"itself": 0, "pairs": 0},
+        "you count the pairs i != j, but the sum still has those with i = j.": {"itself": 0},
+        "you leave out the pairs with i = j, but divide as if they were there.": {"pairs": 0},
+        "the third term has a factor of 2.": {"across": 1},
+    }
     rng = np.random.default_rng(0)
-    for n, m, size in ((3, 3, 1), (5, 8, 2), (40, 30, 6)):
+    for n, m, size in ((3, 4, 2), (40, 30, 6)):
         x, y = rng.normal(size=(n, size)), rng.normal(0.5, 1, (m, size))
         received, expected = np.asarray(answer(x.copy(), y.copy())), metrics.kernel_distance(x, y).value
         assert received.shape == (), f"kernel_distance: expected one number; received shape {received.shape}"
-        assert abs(received - expected) < 1e-9 * max(1, abs(expected)), (
-            f"kernel_distance of {n} and {m} vectors of {size}: expected {expected:.6g}; received {received:.6g}. Hint: "
-            "k(a, b) = (a.b / D + 1)^3, with D the length of a vector; nobody is compared with itself, and so n vectors make "
-            "n (n - 1) pairs, while there are n m across, which count twice."
+        seen = [hint for hint, mistake in mistakes.items() if np.isclose(received, with_mistake(x, y, **mistake))]
+        assert np.isclose(received, expected, rtol=1e-9, atol=1e-9), (
+            f"kernel_distance of {n} and {m} vectors of length {size}: expected {expected:.6g}; received {received:.6g}. Hint: "
+            + (seen[0] if seen else "work out the three terms one by one, for two vectors in each set.")
         )
 
 
@@ -28,22 +48,28 @@ def mended(answer):
     turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     x = rng.normal(size=(200, 3)) * [1.0, 2.0, 0.5]
     cases = {
-        "the same set twice": (x @ turn, x @ turn),
+        "the same set twice, its features correlated": (x @ turn, x @ turn),
         "a set and itself, moved by (3, 0, 4)": (x, x + np.array([3.0, 0.0, 4.0])),
-        "a set of independent features and itself, twice as wide": (x, 2 * x),
-        "two sets whose features depend on each other": (x @ turn, rng.normal(size=(300, 3)) * [3.0, 1.0, 1.0] @ turn.T),
+        "a set of uncorrelated features and itself, twice as wide": (x, 2 * x),
+        "two sets whose features are correlated in different ways": (
+            x @ turn,
+            rng.normal(size=(300, 3)) * [3.0, 1.0, 1.0] @ turn.T,
+        ),
     }
+    of_entries = "the root is one of a matrix, C^(1/2) C^(1/2) = C; np.sqrt takes the root of each entry."
     hints = [
-        "the traces add up to 0 where both covariances are C, as the root of C C is C: of the matrix, not of its entries.",
-        "the distance is a squared one, in its first term as in the others: for a move by (3, 0, 4) that is 25.",
-        "the root of a product of matrices: its trace is the sum of the roots of the product's eigenvalues.",
-        "the root of a product of matrices: its trace is the sum of the roots of the product's eigenvalues.",
+        of_entries,
+        "look at the first term: is it squared?",
+        "how do the standard deviations enter when the features are uncorrelated? Compare with the line above eq. 4.",
+        "the trace of a matrix root is the sum of the roots of the matrix's eigenvalues.",
     ]
     for (name, (one, other)), hint in zip(cases.items(), hints, strict=True):
         with np.errstate(all="ignore"):
             received = np.asarray(answer(one.copy(), other.copy()))
         expected = max(0.0, metrics.frechet_distance(one, other, resamples=0).value)  # no -0.000
         assert received.shape == (), f"mended: expected one number; received shape {received.shape}"
+        if np.isclose(received, np.sum((one.mean(axis=0) - other.mean(axis=0)) ** 2), atol=1e-9) and expected > received + 1e-3:
+            hint = "this is the distance of the means alone."
         assert abs(received - expected) < 1e-3 * max(1, expected), (
             f"mended, of {name}: expected {expected:.3f}; received {received:.3f}. Hint: {hint}"
         )
