@@ -1,38 +1,20 @@
 """Images in and out of the model's range. All of `tf.data` lives here."""
 
-import contextlib
 import functools
-import io
-import os
-import threading
 import warnings
 from numbers import Real
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import numpy as np
-import platformdirs
-import requests
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from google.protobuf.json_format import ParseError  # TFDS brings the version that it can use
 
-from lessons_lib import (
-    diffusion,
-    glyphs,  # noqa: F401  (importing it registers the name with TFDS)
-)
-from lessons_lib.schedule import FAINT, same_shape
+from lessons_lib import diffusion, prepared
+from lessons_lib.prepared import DataError
+from lessons_lib.schedule import FAINT, check_images, same_shape
 
 IN_MEMORY = 2**30  # bytes of decoded pixels up to which a data set is kept in memory
 MEAN_SHOWS = FAINT * 28  # a terminal signal times a picture's side above this shows: what FAINT allows at 28 x 28
-
-
-class DataError(RuntimeError):
-    """A data set that is damaged or cannot be had; the message says what to do, `reason` in a few words why."""
-
-    def __init__(self, message, reason=""):
-        super().__init__(message)
-        self.reason = reason
 
 
 def to_unit(pixels):
@@ -71,7 +53,8 @@ def load(name, split="train", batch_size=128, *, seed=None, size=None, label="la
         library or the notebooks' folder, which is announced, else TFDS's default. (Glyphs have one of their own.)
 
     Sets of up to 1 GiB of pixels are decoded once and kept in memory; larger ones are streamed and, with a seed, shuffled
-    within a buffer of that size. Raises ValueError or TypeError for bad arguments, DataError for bad data.
+    within a buffer of that size. Raises ValueError or TypeError for bad arguments, and for images of other than 8 bits or labels
+    that differ in shape; DataError for bad data.
     """
     for argument, value in {"name": name, "split": split}.items():
         if not isinstance(value, str):
@@ -81,16 +64,22 @@ def load(name, split="train", batch_size=128, *, seed=None, size=None, label="la
             raise ValueError(f"{argument}: expected a positive integer; received {value!r}")
     if not isinstance(seed, int | np.integer | None):
         raise TypeError(f"seed: expected an integer or None; received {seed!r}")
-    builder = _builder(name, data_dir)
+    builder = prepared.builder(name, data_dir)
     features = builder.info.features
     if "image" not in features:
         raise ValueError(f"name: expected a set of images; {name!r} has the features {', '.join(features)}")
     if label is not None and label not in features:
         raise ValueError(f"label: expected one of {', '.join(features)}, or None; received {label!r}")
+    shapes = [] if label is None else [info.shape for info in tf.nest.flatten(features[label].get_tensor_info())]
+    if any(None in shape for shape in shapes):
+        told = ", ".join(map(str, shapes))
+        raise ValueError(f"label: expected a feature with one shape for all images, or None; received {label!r}, of shape {told}")
+    if (kind := np.dtype(features["image"].np_dtype)) != np.uint8:
+        raise TypeError(f"name: expected a set of images of 8 bits, uint8 0..255; those of {name!r} are {kind}")
     shape = (size, size, features["image"].shape[-1]) if size else features["image"].shape
     if None in shape:
         raise ValueError(f"size: expected an integer, as the images of {name!r} differ in shape; received None")
-    _make_ready(builder)
+    prepared.make_ready(builder)
     try:
         count = builder.info.splits[split].num_examples
     except (AssertionError, ValueError, KeyError) as error:
@@ -110,7 +99,7 @@ def load(name, split="train", batch_size=128, *, seed=None, size=None, label="la
     examples = builder.as_dataset(split=split, read_config=reading, shuffle_files=not fits and seed is not None)
     examples = examples.map(choose, num_parallel_calls=tf.data.AUTOTUNE)
     if fits:
-        examples = tf.data.Dataset.from_tensor_slices(_read(examples, count, builder))
+        examples = tf.data.Dataset.from_tensor_slices(prepared.read(examples, count, builder))
     if seed is not None:
         ordered, buffer = examples, count if fits else max(batch_size, int(IN_MEMORY // np.prod(shape)))
         # Within a function, so that each reader gets a shuffle of its own: a shared one goes on from where the last one stopped.
@@ -128,10 +117,10 @@ def digits():
     Says in one line when it falls back, after seconds, and when it prepares something. Raises DataError for a damaged
     MNIST: that is not replaced in silence.
     """
-    builder = _builder("mnist")
+    builder = prepared.builder("mnist")
     if not Path(builder.data_dir).exists():
         try:
-            _prepare(builder)
+            prepared.prepare(builder)
         except DataError as error:
             print(f"MNIST cannot be had here ({error.reason}): the built-in glyphs, printed digits, take its place.")
             return "glyphs"
@@ -160,7 +149,8 @@ def the_image(x_0, noise, alpha_bar):
 def noisify(images, schedule, target=the_noise, *, seed=0, null=None, drop=0.1):
     """Batches of images to endless pairs for `fit`, ((x_t, t), target): the forward process at random times (DDPM, algorithm 1).
 
-    images: a `tf.data.Dataset` of batches x_0, (B, ...) float32, or of tuples that begin with them; it is repeated.
+    images: a `tf.data.Dataset` of batches x_0, (B, ...) float32, or of tuples that begin with them; it is repeated. Those of four
+        axes are taken for images, in [-1, 1], and their first batch is looked at.
     target: a function of (x_0, noise, alpha_bar), which gives the target, or the target and a weight, (B, 1, ...) of one axis
         fewer than x_0; then the pairs are triples, ((x_t, t), target, weight). seed: an integer.
     null: None leaves out whatever else is in a batch. A tuple makes conditions of it, ((x_t, t, *conditions), target), and says
@@ -170,7 +160,8 @@ def noisify(images, schedule, target=the_noise, *, seed=0, null=None, drop=0.1):
 
     t is (B,) int32, uniform in 1..T; the noise is Gaussian, of x_0's shape, new in every step. Both, and which conditions are
     dropped, depend on (seed, step) alone, and so not on how many threads prepare them. Warns if the mean colour of the images
-    shows through the noise of x_T. Raises TypeError or ValueError for other arguments.
+    shows through the noise of x_T, and if nothing in the first batch is negative. Raises TypeError or ValueError for other
+    arguments, and for images beyond [-1, 1] or with NaN.
     """
     if not isinstance(images, tf.data.Dataset):
         raise TypeError(f"images: expected a tf.data.Dataset of batches; received {type(images).__name__}")
@@ -184,6 +175,9 @@ def noisify(images, schedule, target=the_noise, *, seed=0, null=None, drop=0.1):
     if len(drops) not in {1, len(nulls)} or not all(isinstance(share, Real) and 0 <= share <= 1 for share in drops):
         raise ValueError(f"drop: expected a probability in [0, 1], or a tuple of {len(nulls)}; received {drop!r}")
     _warn_if_the_mean_shows(schedule, spec.shape)
+    if spec.shape.rank == 4:
+        for first in images.take(1):
+            check_images((first[0] if isinstance(first, tuple) else first).numpy())
 
     @tf.autograph.experimental.do_not_convert
     def mix(step, batch):
@@ -248,117 +242,6 @@ def _warn_if_the_mean_shows(schedule, shape):
             "noise without it, so drawn pictures will be too grey: take a schedule that ends with less signal",
             stacklevel=3,
         )
-
-
-def _builder(name, data_dir=None):
-    """TFDS's builder of that name, which knows the features of a data set that need not be there yet."""
-    if name == "glyphs" and data_dir is None:
-        data_dir = platformdirs.user_cache_path("lessons_lib") / "tensorflow_datasets"  # never a folder of the user's
-    elif data_dir is None and "TFDS_DATA_DIR" not in os.environ:
-        data_dir = _brought_along(name)
-    try:
-        return tfds.builder(name, data_dir=data_dir)
-    except ParseError as error:
-        where = Path(data_dir or tfds.core.constants.DATA_DIR).expanduser() / name
-        raise DataError(
-            f"{name} is damaged: a dataset_info.json in {where} cannot be read. "
-            f"Remove that version's folder and call again, or copy a whole one there."
-        ) from error
-    except (tfds.core.DatasetNotFoundError, AssertionError, ValueError) as error:
-        raise ValueError(f"name: expected a data set of TFDS, or 'glyphs'; received {name!r}") from error
-
-
-@functools.cache
-def _brought_along(name):
-    """The TFDS folder with that set which a course's own folder holds, so that it is found however Jupyter was started."""
-    for course in (Path(__file__).parents[1], Path.cwd().parent):
-        folder = course / "tensorflow_datasets"
-        if (folder / name).is_dir():
-            print(f"{name} is taken from {folder}.")
-            return folder
-    return None
-
-
-def _make_ready(builder):
-    """Prepare a data set if it is not there, and refuse it if it is not whole."""
-    if not Path(builder.data_dir).exists():
-        _prepare(builder)
-    _check(builder)
-
-
-def _prepare(builder):
-    """Download and prepare, telling in one line; a failure says what to do by hand, and leaves nothing half-made."""
-    urls = getattr(builder, "url_infos", None) or {}
-    where = Path(builder.data_dir)
-    by_hand = f"copy a prepared folder {builder.name}/{builder.version} into {where.parent.parent}"
-    manual = where.parent.parent / "downloads" / "manual"  # TFDS looks here before it downloads
-    if urls:
-        saved = "\n".join(f"  {info.filename}  from  {url}" for url, info in urls.items())
-        by_hand += f",\nor save these files in {manual} and call again:\n{saved}"
-    elif builder.name == "glyphs":
-        by_hand = "set XDG_CACHE_HOME to a folder that can be written"
-    missing = [url for url, info in urls.items() if not (manual / str(info.filename)).exists()]
-    reason = _unreachable(missing[0]) if missing else None
-    if reason:
-        raise DataError(f"{builder.name} is not in {where} and cannot be downloaded ({reason}). By hand: {by_hand}", reason)
-    print(f"Preparing {builder.name}, once.")
-    tfds.disable_progress_bar()
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            builder.download_and_prepare()
-    except Exception as error:  # TFDS lets through whatever the network, the disk or a checksum raised
-        if not where.exists():
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise DataError(f"{builder.name} could not be prepared in {where}: {reason}\nBy hand: {by_hand}", reason) from error
-        builder.info.read_from_directory(where)  # another process was faster
-
-
-def _unreachable(url, seconds=5):
-    """Why a download would fail, or None. TFDS itself retries for minutes (three and a half, with no network)."""
-    answer = []
-
-    def ask():
-        try:
-            requests.head(url, timeout=seconds)
-            answer.append(None)
-        except requests.RequestException as error:
-            answer.append(f"no connection to {urlsplit(url).hostname}: {type(error).__name__}")
-
-    thread = threading.Thread(target=ask, daemon=True)  # looking a name up has no time-out of its own
-    thread.start()
-    thread.join(2 * seconds)
-    return answer[0] if answer else f"no answer from {urlsplit(url).hostname} in {2 * seconds} seconds"
-
-
-def _check(builder):
-    """Refuse a folder with a file missing or cut short: TFDS would notice in the middle of a training run, or never."""
-    where = Path(builder.data_dir)
-    remedy = f"Remove {where} and call again (it is then prepared anew), or copy a whole one there."
-    if not (where / "dataset_info.json").is_file():
-        raise DataError(f"{builder.name} is half-prepared: {where} has no dataset_info.json. {remedy}")
-    for split in builder.info.splits.values():
-        files = [Path(file) for file in split.filepaths]
-        if missing := [file.name for file in files if not file.is_file()]:
-            raise DataError(f"{builder.name} is half-prepared: {where} lacks {', '.join(missing)}. {remedy}")
-        expected = split.num_bytes + 16 * split.num_examples  # a TFRecord adds a length and two checksums
-        received = sum(file.stat().st_size for file in files)
-        if builder.info.file_format is tfds.core.FileFormat.TFRECORD and received != expected:
-            raise DataError(
-                f"{builder.name} is damaged: the {split.name} files in {where} have {received} bytes, not {expected}. {remedy}"
-            )
-
-
-def _read(examples, count, builder):
-    """All examples as arrays. Reading everything at once also finds what the size does not show: a flipped bit."""
-    try:
-        batch = next(iter(examples.batch(count)))
-    except tf.errors.OpError as error:
-        where = builder.data_dir
-        raise DataError(
-            f"{builder.name} is damaged: {where} cannot be read ({error.message.splitlines()[0]}). "
-            f"Remove that folder and call again, or copy a whole one there."
-        ) from error
-    return tf.nest.map_structure(lambda values: values.numpy(), batch)
 
 
 def _square(image, size):

@@ -4,13 +4,13 @@ A judge has never seen a drawn picture. This one is a digit classifier; its feat
 """
 
 import functools
-import warnings
 
 import numpy as np
 from keras import Input, Model, layers
 
 from lessons_lib import weights
 from lessons_lib.metrics import Statistics
+from lessons_lib.schedule import check_images
 
 FEATURES = 64  # numbers that the classifier makes of an image
 CLASSIFIER = weights.FOLDER / "classifier.weights.h5"
@@ -18,13 +18,14 @@ CLASSIFIER = weights.FOLDER / "classifier.weights.h5"
 
 def classifier():
     """A digit classifier: (B, 28, 28, 1) in [-1, 1] to (B, 10) logits; its layer "features" is what the distances look at."""
+    last = {"data_format": "channels_last"}  # whatever Keras' settings are on this machine
     x = image = Input((28, 28, 1))
     for filters in (32, 64, 96):
         for _ in range(2):
-            x = layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
+            x = layers.Conv2D(filters, 3, padding="same", use_bias=False, **last)(x)
             x = layers.BatchNormalization()(x)
             x = layers.Activation("relu")(x)
-        x = layers.MaxPooling2D(2)(x) if filters < 96 else layers.GlobalAveragePooling2D()(x)
+        x = layers.MaxPooling2D(2, **last)(x) if filters < 96 else layers.GlobalAveragePooling2D(**last)(x)
     x = layers.Dense(FEATURES, activation="relu", name="features")(x)
     return Model(image, layers.Dense(10)(x), name="classifier")
 
@@ -32,8 +33,8 @@ def classifier():
 def features(images):
     """What the packaged classifier sees in digits: (N, 28, 28, 1) floats in [-1, 1] to (N, 64) float32.
 
-    Raises TypeError for integers, ValueError for other shapes and for NaN; warns of images without anything negative, which
-    are most likely in [0, 1].
+    What lies a little outside is taken for the nearest value inside, as a sampler may overshoot. Raises TypeError for integers,
+    ValueError for other shapes, for values beyond [-10, 10] and for NaN; warns of images without anything negative.
     """
     return _answers(images, 0)
 
@@ -67,14 +68,8 @@ def _answers(images, output):
     images = images.astype(np.float32)
     if images.shape[1:] != (28, 28, 1) or not len(images):
         raise ValueError(f"images: expected shape (N, 28, 28, 1); received {images.shape}")
-    if not np.isfinite(images).all():
-        raise ValueError(f"images: expected finite values; received {np.sum(~np.isfinite(images))} NaN or infinite ones")
-    if images.min() >= 0:
-        warnings.warn(
-            f"images: expected values in [-1, 1], where the paper of a digit is -1; received {images.min():.2g} to "
-            f"{images.max():.2g}, with nothing negative (`data.to_unit` brings pixels into the range)",
-            stacklevel=3,
-        )
+    check_images(images, most=10.0, stacklevel=4)
+    images = images.clip(-1, 1)  # as `data.to_pixels` does: samplers overshoot
     network = _classifier()
     return np.concatenate([network.predict_on_batch(images[i : i + 500])[output] for i in range(0, len(images), 500)])
 

@@ -138,3 +138,21 @@ def whole(argument, value, least, most=None):
         expected = f"of at least {least}" if most is None else f"in {least}..{most}"
         raise ValueError(f"{argument}: expected an integer {expected}; received {value!r}")
     return int(value)
+
+
+def check_images(images, most=1 + 1e-3, stacklevel=3):
+    """Refuse images that are not in the model's range, [-1, 1], as 0..255 is not; warn of [0, 1], where nothing is negative.
+
+    images: floats of any shape; most: up to where a value still counts, by default all but rounding; stacklevel: whose line the
+    warning names, by default that of our caller's caller. Raises ValueError.
+    """
+    images = np.asarray(images)
+    if not np.isfinite(images).all():
+        raise ValueError(f"images: expected finite values; received {np.sum(~np.isfinite(images))} NaN or infinite ones")
+    low, high = images.min(), images.max()
+    told = f"images: expected values in [-1, 1], with black at -1; received {low:.3g} to {high:.3g}"
+    if max(-low, high) > most:
+        raise ValueError(f"{told}. `data.to_unit` brings pixels into the range")
+    if low >= 0:
+        told += ", nothing negative. If they are in [0, 1], take 2 * images - 1; pixels, `data.to_unit`"
+        warnings.warn(told, stacklevel=stacklevel)

@@ -4,6 +4,7 @@ import os
 
 os.environ.setdefault("LESSONS_PROFILE", "smoke")
 
+import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from browser import chromium
@@ -50,22 +51,51 @@ class WordsOnly(tfds.core.GeneratorBasedBuilder):
 
 
 class OddSizes(tfds.core.GeneratorBasedBuilder):
-    """Six colour images without a label, each of another shape, left half red and right half blue."""
+    """Six colour images, each of another shape, left half red and right half blue, with words and boxes in varying numbers."""
 
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self):
-        features = tfds.features.FeaturesDict({"image": tfds.features.Image(shape=(None, None, 3)), "name": tfds.features.Text()})
-        return tfds.core.DatasetInfo(builder=self, features=features)
+        features = {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "name": tfds.features.Text(),
+            "words": tfds.features.Sequence(tfds.features.Text()),
+            "both": {"boxes": tfds.features.Sequence(tfds.features.Tensor(shape=(4,), dtype=np.float32)), "count": np.int32},
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
     def _split_generators(self, dl_manager):
         return {"train": self._generate_examples()}
 
     def _generate_examples(self):
-        import numpy as np
-
         for i in range(6):
             image = np.zeros((20 + 2 * i, 40, 3), np.uint8)
             image[:, :20, 0] = 255
             image[:, 20:, 2] = 255
-            yield i, {"image": image, "name": f"image {i}"}
+            words, boxes = ["red", "and", "blue"][: i % 3 + 1], [np.float32([0, 0, 1, 1])] * (i + 1)
+            yield i, {"image": image, "name": f"image {i}", "words": words, "both": {"boxes": boxes, "count": i}}
+
+
+class DeepPixels(tfds.core.GeneratorBasedBuilder):
+    """One image of 16 bits."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    KIND = np.uint16
+
+    def _info(self):
+        image = tfds.features.Image(shape=(8, 8, 1), dtype=self.KIND, encoding_format="png" if self.KIND is np.uint16 else None)
+        features = {"image": image, "label": tfds.features.ClassLabel(num_classes=2)}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        raise AssertionError("prepared for nothing")
+
+    def _generate_examples(self):
+        raise AssertionError("prepared for nothing")
+
+
+class FloatPixels(DeepPixels):
+    """One image of floats."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    KIND = np.float32

@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lessons_lib import data, diffusion, glyphs, schedule
+from lessons_lib import data, diffusion, glyphs, prepared, schedule
 
 
 def test_pixels_survive_the_round_trip():
@@ -131,12 +131,44 @@ def test_a_set_too_large_for_memory_is_streamed(few_glyphs, monkeypatch):
         ({"size": -1}, "size: expected a positive integer; received -1"),
         ({"label": "digit"}, "label: expected one of image, label, or None; received 'digit'"),
         ({"name": "words_only"}, "name: expected a set of images; 'words_only' has the features name"),
+        (
+            {"name": "odd_sizes", "size": 8, "label": "words"},
+            r"label: expected a feature with one shape for all images, or None; received 'words', of shape \(None,\)",
+        ),
+        ({"name": "odd_sizes", "size": 8, "label": "both"}, r"label: expected .*; received 'both', of shape \(None, 4\), \(\)"),
         ({"name": "odd_sizes", "label": None}, "size: expected an integer, as the images of 'odd_sizes' differ in shape"),
     ],
 )
 def test_bad_arguments_are_named(few_glyphs, arguments, message):
     with pytest.raises(ValueError, match=message):
         data.load(**{"name": "glyphs", "data_dir": few_glyphs} | arguments)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("deep_pixels", "uint16"), ("float_pixels", "float32")])
+@pytest.mark.parametrize("size", [None, 4])
+def test_pixels_of_other_than_8_bits_are_refused(tmp_path, name, kind, size):
+    """Resizing would clip their range to 0..255 and say nothing."""
+    with pytest.raises(TypeError, match=f"name: expected a set of images of 8 bits, .*; those of '{name}' are {kind}"):
+        data.load(name, size=size, data_dir=tmp_path)
+
+
+def test_a_label_that_varies_is_not_damage(tmp_path):
+    """Whole data are never advised to be deleted."""
+    for label in ("words", "both"):
+        with pytest.raises(ValueError, match="label: expected a feature with one shape"):
+            data.load("odd_sizes", "train", 6, size=8, label=label, data_dir=tmp_path)
+    ((_, names),) = data.load("odd_sizes", "train", 6, size=8, label="name", data_dir=tmp_path)
+    assert names.shape == (6,)
+
+
+def test_a_folder_may_begin_at_home(tmp_path, monkeypatch, few_glyphs):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    data.load("glyphs", "test", 20, data_dir="~/of mine")
+    assert (tmp_path / "of mine" / "glyphs").is_dir()
+    monkeypatch.setenv("TFDS_DATA_DIR", "~/of the environment")
+    assert Path(prepared.builder("odd_sizes").data_dir).parent.parent == tmp_path / "of the environment"
+    assert not (tmp_path / "~").exists()
 
 
 @pytest.mark.parametrize("arguments", [{"name": 3}, {"split": None}, {"seed": "1"}, {"seed": 1.5}])
@@ -271,6 +303,39 @@ def test_noisify_names_bad_input(images, seed, message):
         data.noisify(images, TEN, seed=seed)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: (x + 1) * 127.5, "images: expected values in .*, with black at -1; received .* to 25.*`data.to_unit` brings"),
+        (lambda x: 1.01 * x / tf.reduce_max(abs(x)), "images: expected values in .*; received "),
+        (lambda x: tf.where(x == tf.reduce_max(x), float("nan"), x), "images: expected finite values; received 1 NaN"),
+    ],
+)
+@pytest.mark.parametrize("labelled", [False, True])
+def test_images_in_another_range_are_refused(change, message, labelled):
+    images = batches().map(change)
+    with pytest.raises(ValueError, match=message):
+        data.noisify(tf.data.Dataset.zip(images, tf.data.Dataset.range(2)) if labelled else images, TEN)
+
+
+def test_images_without_anything_negative_are_doubted():
+    """The loss is smaller in that range, so nothing else would tell."""
+    with pytest.warns(UserWarning, match=r"received .*, nothing negative. If they are in \[0, 1\], take 2 \* images - 1") as told:
+        data.noisify(batches().map(lambda x: (x + 1) / 2), TEN)
+    assert told[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        data.noisify(batches().map(lambda x: x / tf.reduce_max(abs(x))), TEN)  # all the range
+        data.noisify(batches().map(lambda x: 1.0005 * x / tf.reduce_max(abs(x))), TEN)  # and rounding
+
+
+def test_points_have_no_range():
+    points = tf.data.Dataset.from_tensors(np.float32([[30.0, 40.0]]))
+    next(iter(data.noisify(points, TEN)))
+    with pytest.raises(ValueError, match="received 30 to 40"):
+        data.noisify(points.map(lambda x: x[..., None, None]), TEN)
+
+
 # ---- conditions, weights, and what a large picture shows
 
 LABELS = np.arange(6)
@@ -318,7 +383,9 @@ def test_conditions_change_neither_images_nor_noise():
 @pytest.mark.parametrize(("drop", "shares"), [(0.1, (0.1, 0.1)), ((0.1, 0.5), (0.1, 0.5)), ((0.2, 0), (0.2, 0))])
 def test_the_null_condition_has_its_share(drop, shares):
     """In 10,000 draws, within four standard errors; two shares are drawn independently (Ramesh et al. 2022, section 2.1)."""
-    batches = tf.data.Dataset.from_tensor_slices((np.zeros((100, 1, 1, 1), np.float32), np.ones(100, int), np.ones(100, int)))
+    batches = tf.data.Dataset.from_tensor_slices(
+        (np.full((100, 1, 1, 1), -1.0, np.float32), np.ones(100, int), np.ones(100, int))
+    )
     pairs = data.noisify(batches.batch(100), TEN, null=(0, 0), drop=drop)
     dropped = 1 - np.array([conditions for (_, _, *conditions), _ in pairs.take(100)]).transpose(1, 0, 2).reshape(2, -1)
     for found, share in zip(dropped, shares, strict=True):
@@ -407,7 +474,7 @@ def test_a_weighted_target_is_a_third_part_of_a_pair():
 @pytest.mark.parametrize(("size", "side"), [(64, 64), (4, 4)])
 def test_a_weight_of_one_axis_is_refused(size, side):
     """Keras would run it along the pictures' width, where that is as large as the batch."""
-    batches = tf.data.Dataset.from_tensors(np.zeros((size, side, side, 3), np.float32))
+    batches = tf.data.Dataset.from_tensors(np.full((size, side, side, 3), -1.0, np.float32))
     for wrong in (lambda alpha_bar: alpha_bar[:, 0, 0, 0], lambda alpha_bar: alpha_bar):
         with pytest.raises(ValueError, match=rf"target: expected a weight of shape \({size}, 1, 1\), as x_0 is .*; received"):
             data.noisify(batches, TEN, lambda x_0, noise, alpha_bar, wrong=wrong: (x_0, wrong(alpha_bar)))
@@ -427,7 +494,7 @@ def test_a_weight_of_one_axis_is_refused(size, side):
 def test_the_mean_of_a_large_picture_is_not_to_show(shape, signal, warns):
     chain = schedule.Schedule(np.full(10, 1 - signal ** (2 / 10)))
     assert chain.terminal_signal == pytest.approx(signal)
-    batches = tf.data.Dataset.from_tensors(np.zeros(shape, np.float32))
+    batches = tf.data.Dataset.from_tensors(np.full(shape, -1.0, np.float32))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         data.noisify(batches, chain)
@@ -442,13 +509,13 @@ def test_the_schedules_of_the_lessons_hide_the_mean_at_64():
     for chain in (schedule.linear(), schedule.cosine()):
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)
-            data.noisify(tf.data.Dataset.from_tensors(np.zeros((2, 64, 64, 3), np.float32)), chain)
+            data.noisify(tf.data.Dataset.from_tensors(np.full((2, 64, 64, 3), -1.0, np.float32)), chain)
 
 
 # ---- damaged data
 
 
-def prepared(few_glyphs):
+def ready(few_glyphs):
     data.load("glyphs", "test", data_dir=few_glyphs)
     return few_glyphs / "glyphs" / "1.0.0"
 
@@ -475,7 +542,7 @@ def flip_a_bit(folder):
     ],
 )
 def test_damaged_data_is_refused_by_path_and_with_a_remedy(few_glyphs, damage, said):
-    folder = prepared(few_glyphs)
+    folder = ready(few_glyphs)
     damage(folder)
     with pytest.raises(data.DataError, match=said) as error:
         data.load("glyphs", "train", data_dir=few_glyphs)
@@ -487,7 +554,7 @@ def test_damaged_data_is_refused_by_path_and_with_a_remedy(few_glyphs, damage, s
 
 @pytest.mark.parametrize("content", ["", '{"name": "gly'])
 def test_a_damaged_description_is_refused_by_path(few_glyphs, content):
-    folder = prepared(few_glyphs)
+    folder = ready(few_glyphs)
     (folder / "dataset_info.json").write_text(content)
     with pytest.raises(data.DataError, match=r"glyphs is damaged: a dataset_info.json in .* cannot be read\. Remove") as error:
         data.load("glyphs", data_dir=few_glyphs)
@@ -497,7 +564,7 @@ def test_a_damaged_description_is_refused_by_path(few_glyphs, content):
 def test_a_damaged_mnist_is_not_replaced_in_silence(monkeypatch, tmp_path):
     (tmp_path / "mnist" / "3.0.1").mkdir(parents=True)
     mnist = tfds.builder("mnist", data_dir=tmp_path)
-    monkeypatch.setattr(data, "_builder", lambda name, data_dir=None: mnist)
+    monkeypatch.setattr(prepared, "builder", lambda name, data_dir=None: mnist)
     data.digits.cache_clear()
     with pytest.raises(data.DataError, match="mnist is half-prepared"):
         data.load_digits("train")
@@ -505,7 +572,7 @@ def test_a_damaged_mnist_is_not_replaced_in_silence(monkeypatch, tmp_path):
 
 
 def test_two_processes_may_prepare_at_once(few_glyphs, monkeypatch):
-    folder = prepared(few_glyphs)
+    folder = ready(few_glyphs)
     elsewhere = folder.rename(few_glyphs / "elsewhere")
 
     def the_other_one_is_faster(builder):
@@ -540,21 +607,21 @@ class Answers(BaseHTTPRequestHandler):
 def test_a_server_that_answers_is_reachable(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with server(Answers) as url:
-        assert data._unreachable(url) is None
+        assert prepared._unreachable(url) is None
 
 
 def test_a_server_that_never_answers_costs_seconds(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         start = time.monotonic()
-        reason = data._unreachable(f"http://127.0.0.1:{silent.getsockname()[1]}/", seconds=0.2)
+        reason = prepared._unreachable(f"http://127.0.0.1:{silent.getsockname()[1]}/", seconds=0.2)
         assert time.monotonic() - start < 2
         assert "no connection to 127.0.0.1: ReadTimeout" in reason
 
 
 def test_a_name_that_takes_forever_costs_seconds(monkeypatch):
-    monkeypatch.setattr(data.requests, "head", lambda *_, **__: time.sleep(5))
-    assert data._unreachable("http://example.invalid/", seconds=0.1) == "no answer from example.invalid in 0.2 seconds"
+    monkeypatch.setattr(prepared.requests, "head", lambda *_, **__: time.sleep(5))
+    assert prepared._unreachable("http://example.invalid/", seconds=0.1) == "no answer from example.invalid in 0.2 seconds"
 
 
 def run(code, folder, environment):
@@ -564,7 +631,7 @@ def run(code, folder, environment):
 def test_without_data_and_network_the_glyphs_take_over(tmp_path, offline):
     code = """
 import time
-from lessons_lib import data, diffusion, glyphs, schedule
+from lessons_lib import data, diffusion, glyphs, prepared, schedule
 glyphs.COUNTS = {"train": 60, "test": 20}
 start = time.monotonic()
 images, labels = next(iter(data.load_digits("train", 60)))
@@ -622,7 +689,7 @@ def test_a_full_disk_is_told_and_harms_nothing(tmp_path, offline):
     code = """
 import resource
 from pathlib import Path
-from lessons_lib import data, diffusion, glyphs, schedule
+from lessons_lib import data, diffusion, glyphs, prepared, schedule
 folder = Path("tfds")
 glyphs.COUNTS = {"train": 60, "test": 20}
 data.load("glyphs", data_dir=folder)

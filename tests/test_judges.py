@@ -40,7 +40,7 @@ def test_the_classifier_reads_printed_digits(printed):
 def test_the_classifier_reads_handwriting():
     """At least 99 % of 2,000 digits of MNIST's test set, where it is."""
     data = pytest.importorskip("lessons_lib.data", exc_type=ModuleNotFoundError)  # not for the run on JAX
-    if not Path(data._builder("mnist").data_dir).exists():
+    if not Path(data.prepared.builder("mnist").data_dir).exists():
         pytest.skip("MNIST is not prepared on this machine")
     images, labels = next(iter(data.load("mnist", "test", 2000)))
     assert accuracy(images.numpy(), labels.numpy()) >= 0.99
@@ -77,6 +77,8 @@ def test_more_noise_is_farther_away(printed):
         (np.zeros((5, 32, 32, 1)), ValueError, r"images: expected shape \(N, 28, 28, 1\); received \(5, 32, 32, 1\)"),
         (np.zeros((0, 28, 28, 1)), ValueError, r"images: expected shape \(N, 28, 28, 1\); received \(0, 28, 28, 1\)"),
         (np.full((5, 28, 28, 1), np.nan), ValueError, "images: expected finite values; received 3920 NaN or infinite ones"),
+        (np.linspace(0, 255, 5 * 784).reshape(5, 28, 28, 1), ValueError, r"images: .* received 0 to 255. `data.to_unit` brings"),
+        (np.linspace(-11, 1, 5 * 784).reshape(5, 28, 28, 1), ValueError, "images: .* received -11 to 1"),
         (np.zeros((5, 28, 28, 1), np.uint8), TypeError, r"images: expected floats in \[-1, 1\]; received uint8"),
     ],
 )
@@ -90,13 +92,22 @@ def test_images_in_another_range_are_doubted(printed):
     images, _ = printed
     unit = (images + 1) / 2
     with pytest.warns(
-        UserWarning, match=r"images: expected values in \[-1, 1\].*; received 0 to 1, with nothing negative .*to_unit"
-    ):
+        UserWarning, match=r"images: expected values in \[-1, 1\].*; received 0 to 1, nothing negative.*to_unit"
+    ) as told:
         wrong = judges.features(unit)
+    assert told[0].filename == __file__
     assert metrics.frechet_distance(wrong, judges.features(images), resamples=0).value > 100
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         judges.features(images)
+
+
+def test_what_a_sampler_overshoots_is_taken_for_the_nearest_pixel(printed):
+    images, _ = printed
+    beyond = np.where(abs(images) == 1, 1.4 * images, images)
+    assert abs(beyond).max() > 1.3
+    np.testing.assert_array_equal(judges.features(beyond), judges.features(images))
+    np.testing.assert_array_equal(judges.labels(beyond), judges.labels(images))
 
 
 def test_the_reference_is_mnists_test_digits():

@@ -42,7 +42,7 @@ MODULES = [
     "weights",
     "optimizers",
 ]
-MODULES += ["sampling", "metrics", "judges", "guidance"]
+MODULES += ["sampling", "metrics", "judges", "guidance", "prepared"]
 
 INDEX = """{intro}
 
@@ -100,7 +100,7 @@ def main(pages=PAGES, site=SITE):
     status = build_main([*options, str(pages), str(site)])
     shutil.rmtree(site.parent / "jupyter_execute", ignore_errors=True)  # myst-nb's copies of the pictures
     for page in site.rglob("*.html"):
-        page.write_text(with_stills(page.read_text(), page.parent))
+        page.write_text(with_stills(page.read_text("utf-8"), page.parent), "utf-8")
     return status
 
 
@@ -126,9 +126,9 @@ def write_pages(folder):
         "api": api(),
     }
     for name, text in pages.items():
-        (folder / f"{name}.md").write_text(text + "\n")
+        (folder / f"{name}.md").write_text(text + "\n", "utf-8")
     guide = folder / "docs" / "teaching.md"
-    guide.write_text(guide.read_text().replace("(../README.md)", "(../index.md)"))
+    guide.write_text(guide.read_text("utf-8").replace("(../README.md)", "(../index.md)"), "utf-8")
 
 
 def with_stills(page, folder):
@@ -166,7 +166,7 @@ def for_readers(lesson):
 def index(parts, lessons, folder):
     """The landing page, with a card for each lesson; its pictures go into a folder."""
     folder.mkdir(parents=True)
-    measured = json.loads(MEASURED.read_text())
+    measured = json.loads(MEASURED.read_text("utf-8"))
     cards = []
     for name, lesson in lessons.items():
         picture = [picture for cell in lesson.cells for picture in pictures(cell)][-1]
