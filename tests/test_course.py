@@ -18,7 +18,7 @@ from jupytext.sync_contentsmanager import build_sync_jupytext_contents_manager_c
 import course
 import slides
 from lessons import to_notebook
-from lessons_lib import checks, data
+from lessons_lib import checks, prepared
 from pages import pictures
 
 LESSONS = {path.stem: path for path in sorted((course.ROOT / "notebooks").glob("[0-9]*.ipynb"))}
@@ -199,15 +199,31 @@ def test_jupyterlab_makes_no_pairs_in_an_edition(built, tmp_path):
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.py")] == ["notebooks/02_forward_chain.py"]
 
 
+def test_an_editions_solved_exercises_are_kept(built, tmp_path, capsys):
+    """Nothing that was typed is overwritten."""
+    build = tmp_path / "course"
+    shutil.copytree(built[0], build)
+    course.set_aside(build, build.glob("*/notebooks/*.ipynb"))
+    assert capsys.readouterr().out == ""  # as they were handed out
+    path = build / "student" / "notebooks" / "03_reparameterization.ipynb"
+    lesson = nbformat.read(path, as_version=4)
+    lesson.cells[-3].source += "\n# solved"
+    nbformat.write(lesson, path)
+    course.set_aside(build, build.glob("*/notebooks/*.ipynb"))
+    assert "course was edited: it is kept as" in capsys.readouterr().out
+    assert "# solved" in (tmp_path / "course.edited" / "student" / "notebooks" / path.name).read_text()
+    assert not build.exists()
+
+
 def test_the_data_that_a_course_brings_is_found_however_jupyter_was_started(built, tmp_path, monkeypatch, capsys):
     monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
     brought = built[0] / "student" / "tensorflow_datasets"
 
     def found(library, cwd):
-        data._brought_along.cache_clear()
-        monkeypatch.setattr(data, "__file__", str(library / "lessons_lib" / "data.py"))
+        prepared._brought_along.cache_clear()
+        monkeypatch.setattr(prepared, "__file__", str(library / "lessons_lib" / "prepared.py"))
         monkeypatch.chdir(cwd)
-        folders = {Path(data._builder("mnist").data_dir).parent.parent for _ in range(2)}
+        folders = {Path(prepared.builder("mnist").data_dir).parent.parent for _ in range(2)}
         return *folders, capsys.readouterr().out
 
     told = f"mnist is taken from {brought}.\n"  # once
@@ -215,8 +231,8 @@ def test_the_data_that_a_course_brings_is_found_however_jupyter_was_started(buil
     assert found(tmp_path, brought.parent / "notebooks") == (brought, told)  # beside the notebooks, as an editor starts them
     assert found(tmp_path, tmp_path) == (Path(tfds.core.constants.DATA_DIR).expanduser(), "")
     monkeypatch.setenv("TFDS_DATA_DIR", "/elsewhere")
-    assert found(brought.parent, tmp_path) == (Path(tfds.core.constants.DATA_DIR).expanduser(), "")
-    data._brought_along.cache_clear()
+    assert found(brought.parent, tmp_path) == (Path("/elsewhere"), "")
+    prepared._brought_along.cache_clear()
 
 
 def test_without_prepared_data_there_is_none(tmp_path, monkeypatch):

@@ -118,6 +118,51 @@ def test_rendering_commits_outputs_and_what_was_measured(course, monkeypatch):
     assert again.cells[2].outputs == notebook.cells[2].outputs
 
 
+def type_into(path, words="print('mine')"):
+    """As an editor does that knows nothing of pairs."""
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells[-1].source += f"\n{words}"
+    nbformat.write(notebook, path)
+
+
+def test_an_edited_notebook_is_said_not_to_be_what_runs_and_is_not_overwritten(course, monkeypatch, watched, capsys):
+    notebook = course / "notebooks" / "01_line.ipynb"
+    monkeypatch.setenv("LESSONS", "01")
+    assert tool.main("render") == 0
+    assert "was edited" not in capsys.readouterr().out
+    type_into(notebook)
+    before = notebook.read_bytes()
+    tool.main("run")
+    said = watched[-1][0] + capsys.readouterr().out  # before it ran, and after
+    words = "notebooks/01_line.ipynb was edited (`import imageio.v3 as iio`), but what runs is its source, notebooks/01_line.py"
+    assert said.count(words) == 2  # first and last
+    assert "jupytext --to py:percent notebooks/01_line.ipynb" in said
+    with pytest.raises(SystemExit, match=r"01_line.ipynb was edited .*\n.*\n.*\nNothing was rendered"):
+        tool.main("render")
+    assert notebook.read_bytes() == before
+
+    jupytext.write(nbformat.read(notebook, as_version=4), course / "notebooks" / "01_line.py", fmt="py:percent")  # as is advised
+    assert tool.edited("01_line") == ""
+    assert "print('mine')" in (course / "notebooks" / "01_line.py").read_text()
+
+
+def test_what_was_typed_into_the_copy_is_kept(course, monkeypatch, watched):
+    monkeypatch.setenv("LESSONS", "01")
+    copies = course / "build" / "lessons"
+    for words in (None, "1", "2"):
+        if words:
+            type_into(copies / "01_line.ipynb", words)
+        assert tool.main("run") == 0
+        assert ("01_line.ipynb was edited: it is kept as" in watched[-1][0]) == bool(words)
+    assert sorted(path.name for path in copies.glob("*.ipynb")) == [
+        "01_line.edited.ipynb",
+        "01_line.edited1.ipynb",
+        "01_line.ipynb",
+    ]
+    for words, name in (("1", "01_line.edited.ipynb"), ("2", "01_line.edited1.ipynb")):
+        assert nbformat.read(copies / name, as_version=4).cells[-1].source.endswith(words)
+
+
 def test_a_failing_lesson_is_not_committed(course, monkeypatch):
     monkeypatch.setenv("LESSONS", "02")
     assert tool.main("render") == 1

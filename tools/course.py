@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nbformat
 
-from lessons import MEASURED, NOTEBOOKS, ROOT, chosen_lessons, failure, row_of, to_notebook
+from lessons import MEASURED, NOTEBOOKS, ROOT, chosen_lessons, failure, identified, row_of, set_aside, to_notebook
 from slides import write_slides
 
 BUILD = ROOT / "build" / "course"
@@ -83,6 +83,7 @@ What the lessons say about {things} is for the course's repository; nothing here
 def main(build, data):
     """Write both, with the data set in the folder `data`, or without (None); their zips."""
     lessons = {lesson: rendered(lesson) for lesson in chosen_lessons("")}
+    set_aside(build, build.glob("*/notebooks/*.ipynb"))
     if build.exists():
         shutil.rmtree(build)
     write(build / "student", {name: for_students(lesson) for name, lesson in lessons.items()}, "the lessons", FOR_STUDENTS, data)
@@ -99,13 +100,13 @@ def write(folder, lessons, whose, what, data):
     for name in COPIED:
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name, **without_caches(source))
-    (folder / "Makefile").write_text(makefile((ROOT / "Makefile").read_text()))
-    (folder / "pyproject.toml").write_text(pyproject((ROOT / "pyproject.toml").read_text()))
+    (folder / "Makefile").write_text(makefile((ROOT / "Makefile").read_text("utf-8")), "utf-8")
+    (folder / "pyproject.toml").write_text(pyproject((ROOT / "pyproject.toml").read_text("utf-8")), "utf-8")
     for name, lesson in lessons.items():
         nbformat.write(lesson, folder / "notebooks" / f"{name}.ipynb")
     if data:
         shutil.copytree(data, folder / "tensorflow_datasets" / "mnist")
-    measured = json.loads(MEASURED.read_text())
+    measured = json.loads(MEASURED.read_text("utf-8"))
     missing = absent(lessons)
     told = {
         "data": WITH_DATA if data else WITHOUT_DATA,
@@ -113,14 +114,14 @@ def write(folder, lessons, whose, what, data):
         "absent": ABSENT.format(things=", ".join(f"`{name}`" for name in missing)) if missing else "",
         "symbols": readme_parts()["Symbols"],
     }
-    (folder / "README.md").write_text(README.format(whose=whose, what=what, **told))
+    (folder / "README.md").write_text(README.format(whose=whose, what=what, **told), "utf-8")
 
 
 def makefile(text):
     """The Makefile with those rules alone that work in an edition."""
     blocks = text.split("\n\n")
     kept = [block for block in blocks if not (rule := re.match(r"([a-z]+):", block)) or rule[1] in COMMANDS]
-    text = re.sub(r"(?m)^\.PHONY:.*$", ".PHONY: " + " ".join(COMMANDS), "\n\n".join(kept))
+    text = re.sub(r"(?m)^\.PHONY:.*$", " ".join([".PHONY: broken", *COMMANDS]), "\n\n".join(kept))
     return re.sub(r" LESSONS=\S.*?\),", "", text).rstrip() + "\n"  # a knob of commands that are not here
 
 
@@ -140,7 +141,7 @@ def absent(lessons):
 
 def readme_parts():
     """{heading: text} of the repository's README; what comes before the first one is at ""."""
-    parts = re.split(r"^## (.+)\n", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    parts = re.split(r"^## (.+)\n", (ROOT / "README.md").read_text("utf-8"), flags=re.MULTILINE)
     return {"": parts[0].strip()} | {name: text.strip() for name, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 
@@ -160,7 +161,7 @@ def rendered(lesson):
     path = NOTEBOOKS / f"{lesson}.ipynb"
     notebook = nbformat.read(path, as_version=4) if path.exists() else None
     same = notebook and [cell.source for cell in notebook.cells] == [cell.source for cell in to_notebook(lesson).cells]
-    if not same or failure(notebook) or lesson not in json.loads(MEASURED.read_text()):
+    if not same or failure(notebook) or lesson not in json.loads(MEASURED.read_text("utf-8")):
         sys.exit(
             f"{path.name}: expected the lesson as it was rendered; it has changed. make render LESSONS={lesson[:2]} mends it."
         )
@@ -180,7 +181,7 @@ def for_students(lesson):
         if "solution" in cell.metadata.get("tags", []):
             cell.source = stub(cell.source, task)
             cell.metadata.tags = ["exercise"]
-    return lesson
+    return identified(lesson)
 
 
 def stub(solution, task=""):

@@ -8,6 +8,7 @@ the machine).
 """
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -36,8 +37,12 @@ ASK = "import json; from lessons_lib import profile; print(json.dumps([profile.n
 def main(command):
     """Run the chosen lessons; the exit status."""
     lessons, here = chosen_lessons(os.environ.get("LESSONS", "")), machine()
-    known = json.loads(MEASURED.read_text()) if MEASURED.exists() else {}
+    known = json.loads(MEASURED.read_text("utf-8")) if MEASURED.exists() else {}
     plan = {lesson: profiles_to_render(lesson) if command == "render" else [here.profile] for lesson in lessons}
+    notices = [notice for lesson in lessons if (notice := edited(lesson))]
+    if notices and command == "render":
+        sys.exit("\n".join([*notices, "Nothing was rendered, as that would overwrite it."]))
+    print(*notices, sep="\n", end="\n" * bool(notices))
     expected = {(lesson, profile): estimate(known, lesson, profile, here) for lesson in lessons for profile in plan[lesson]}
     print(preview(command, here, list(expected.values())), flush=True)
     BUILD.mkdir(parents=True, exist_ok=True)
@@ -53,6 +58,8 @@ def main(command):
             print(f"[{number}/{len(lessons)}] {lesson}, profile {profile}{words}", flush=True)
             if command == "render":
                 here = machine()  # again: what a shared machine gives changes within minutes
+            copy = BUILD / f"{lesson}.ipynb"
+            set_aside(copy, [copy])
             results[lesson] = result = run(lesson, profile)
             if command == "render" and result["fallback"]:
                 result["error"] = "rendered with glyphs: committed outputs show MNIST (set TFDS_DATA_DIR)"
@@ -66,6 +73,7 @@ def main(command):
         cards[lesson] = write_page(BUILD, lesson, nbformat.read(BUILD / f"{lesson}.ipynb", as_version=4), state_of(result))
         write_index(BUILD, cards.values(), profile)
     print(table(results))
+    print(*notices, sep="\n", end="\n" * bool(notices))
     print(f"Look at it: {page}")
     return 1 if any(result["error"] for result in results.values()) else 0
 
@@ -81,7 +89,7 @@ class Machine(NamedTuple):
 
 def machine():
     """This machine, measured by the library in a process of its own, as that has to start TensorFlow."""
-    answer = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True)
+    answer = subprocess.run([sys.executable, "-c", ASK], capture_output=True, encoding="utf-8")
     if answer.returncode:
         sys.exit(answer.stderr.strip().rpartition("\n")[2] or f"TensorFlow cannot be imported: exit {answer.returncode}")
     why, _, last = answer.stdout.strip().rpartition("\n")
@@ -137,7 +145,7 @@ def state_of(result):
 
 def profiles_to_render(lesson):
     """What a rendering runs, the smallest first, as what fails should fail early; `slow` only where it is a size of its own."""
-    return ["smoke", "slow", "cpu"] if "slow=" in (NOTEBOOKS / f"{lesson}.py").read_text() else ["smoke", "cpu"]
+    return ["smoke", "slow", "cpu"] if "slow=" in (NOTEBOOKS / f"{lesson}.py").read_text("utf-8") else ["smoke", "cpu"]
 
 
 def committed(lesson):
@@ -162,14 +170,55 @@ def verbs_of(notebook):
 
 
 def to_notebook(lesson):
-    """The lesson's source as a notebook whose cell ids depend on content alone, so that a re-render changes little."""
-    notebook = jupytext.read(NOTEBOOKS / f"{lesson}.py")
+    """The lesson's source as a notebook."""
+    return identified(jupytext.read(NOTEBOOKS / f"{lesson}.py"))
+
+
+def identified(notebook):
+    """The same with cell ids that depend on content alone: a re-render changes little, and what was typed later is seen."""
     used = {}
     for cell in notebook.cells:
-        digest = hashlib.sha256(cell.source.encode()).hexdigest()[:8]
+        digest = digest_of(cell)
         used[digest] = used.get(digest, 0) + 1
         cell["id"] = digest if used[digest] == 1 else f"{digest}-{used[digest]}"
     return notebook
+
+
+def digest_of(cell):
+    """What a cell's id begins with, unless somebody has typed in it."""
+    return hashlib.sha256(cell.source.encode()).hexdigest()[:8]
+
+
+def typed(path, source=()):
+    """The cells that somebody typed into a notebook which these tools wrote, and which are not in `source`, another's cells."""
+    if not path.exists():
+        return []
+    there = {"", *(cell.source for cell in source)}
+    cells = nbformat.read(path, as_version=4).cells
+    return [cell for cell in cells if not cell.get("id", "").startswith(digest_of(cell)) and cell.source not in there]
+
+
+def edited(lesson):
+    """What is to be said of a committed notebook that somebody has edited outside of its pair, else nothing."""
+    path = NOTEBOOKS / f"{lesson}.ipynb"
+    cells = typed(path, to_notebook(lesson).cells)
+    if not cells:
+        return ""
+    first = cells[0].source.strip().partition("\n")[0]
+    return (
+        f"notebooks/{path.name} was edited (`{first:.60}`), but what runs is its source, notebooks/{lesson}.py, without it.\n"
+        f"  To take the edits over: .venv/bin/jupytext --to py:percent notebooks/{path.name}\n"
+        f"  To drop them: git checkout notebooks/{path.name}"
+    )
+
+
+def set_aside(path, typed_in):
+    """Rename what is about to be written anew, if somebody has typed in one of these notebooks; says so."""
+    if any(typed(notebook) for notebook in typed_in):
+        numbers = (f"{path.stem}.edited{n or ''}{path.suffix}" for n in itertools.count())
+        aside = next(one for name in numbers if not (one := path.with_name(name)).exists())
+        path.rename(aside)
+        print(f"{path.name} was edited: it is kept as {aside}", flush=True)
 
 
 def run(lesson, profile):
@@ -179,7 +228,7 @@ def run(lesson, profile):
     environment = os.environ | {"LESSONS_PROFILE": profile}
     pytest = [sys.executable, "-m", "pytest", "--nbmake", "--overwrite", "--rootdir", BUILD, "-p", "no:cacheprovider", copy]
     start = time.monotonic()
-    with log.open("w") as output:
+    with log.open("w", encoding="utf-8") as output:
         process = subprocess.Popen(pytest, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=BUILD)
         while (ended := os.wait4(process.pid, os.WNOHANG))[0] == 0:
             if sys.stdout.isatty():
@@ -208,16 +257,16 @@ def tell(lesson, measured):
     ran, now = ([MARKED.sub("", cell.source) for cell in one.cells] for one in (notebook, to_notebook(lesson)))
     if ran != now:
         sys.exit(f"{source.name} changed while it ran; render it again")
-    write(source, MARKED.sub(lambda found: found[1] + words_of(measured) + found[2], source.read_text()))
+    write(source, MARKED.sub(lambda found: found[1] + words_of(measured) + found[2], source.read_text("utf-8")))
 
     for cell, fresh in zip(notebook.cells, to_notebook(lesson).cells, strict=True):
         cell.source, cell.id = fresh.source, fresh.id
     write(NOTEBOOKS / f"{lesson}.ipynb", nbformat.writes(notebook) + "\n")
     for film in (BUILD / "output").glob("*.gif"):  # the README shows some
-        if film.name in source.read_text():  # and is this lesson's, not one from another day
+        if film.name in source.read_text("utf-8"):  # and is this lesson's, not one from another day
             (ROOT / "docs" / film.name).write_bytes(finished_first(film.read_bytes()))
 
-    text = readme.read_text()
+    text = readme.read_text("utf-8")
     old = re.compile(rf"^\| \[.*\(notebooks/{lesson}\.ipynb\).*$", re.M)
     if not old.search(text):
         sys.exit(f"README.md: expected a row of the lesson table that links to notebooks/{lesson}.ipynb; found none")
