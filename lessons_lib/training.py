@@ -32,8 +32,10 @@ def fit(model, pairs, steps, folder=None, *, settings=None, average=None, valida
 
     If the folder holds this run, stopped before its end, it goes on there, and ends as if it had never stopped: bit for bit on
     a CPU, with op determinism and a model whose layers have the same names, as those of a new process have. If it holds this
-    run, finished, it trains again, with the weights that the model has. Raises ValueError for bad arguments, CheckpointError if
-    the folder holds another run or a damaged checkpoint; it deletes neither.
+    run, finished, it trains again, with the weights that the model has. What the pairs show, their shapes and what is in the
+    first of them, is part of what makes a run. Raises ValueError for bad arguments, CheckpointError if the folder holds another
+    run or a damaged checkpoint; it deletes neither. Raises FloatingPointError at the first loss or weight that is NaN or
+    infinite; the last checkpoint is the one before.
     """
     if not model.compiled:
         raise ValueError(f"model: expected a compiled one; received {model.name}, which is not")
@@ -50,16 +52,28 @@ def fit(model, pairs, steps, folder=None, *, settings=None, average=None, valida
         average.follow(model)
         callbacks.insert(0, average)
     record = tf.Variable(np.full((2, steps // every), np.nan), trainable=False)
-    done = 0
+    run = _describe(model, pairs, steps, every, average, settings)  # also without a folder: a shuffle may count who reads it
+    done, epoch_now = 0, 0
+
+    def begin(epoch, logs):
+        nonlocal epoch_now
+        epoch_now = epoch
+
+    def look(batch, logs):  # the loss so far in this epoch, so that what is not finite stays so
+        if not np.isfinite(logs["loss"]):
+            raise FloatingPointError(_diverged(f"the loss is {logs['loss']}", epoch_now * every + batch + 1, every, folder))
 
     def note(epoch, logs):
+        if not all(np.isfinite(keras.ops.convert_to_numpy(weight)).all() for weight in model.weights):
+            raise FloatingPointError(_diverged("a weight is NaN or infinite", (epoch + 1) * every, every, folder))
         record[:, epoch].assign([logs["loss"], logs.get("val_loss", np.nan)])
         if folder is not None:
             manager.save((epoch + 1) * every)
 
     if folder is not None:
+        folder = Path(folder).expanduser()
         state = _state(model, average, record)
-        done = _resume(state, Path(folder), _describe(model, steps, every, average, settings))
+        done = _resume(state, folder, run)
         manager = tf.train.CheckpointManager(state, str(folder), max_to_keep=keep)
         if done is None:  # the first weights too, for a run that is stopped before its first checkpoint
             done = 0
@@ -72,7 +86,10 @@ def fit(model, pairs, steps, folder=None, *, settings=None, average=None, valida
         validation_data=validation,
         verbose=0,
         shuffle=False,  # the pairs are
-        callbacks=[*callbacks, keras.callbacks.LambdaCallback(on_epoch_end=note)],
+        callbacks=[
+            *callbacks,
+            keras.callbacks.LambdaCallback(on_epoch_begin=begin, on_train_batch_end=look, on_epoch_end=note),
+        ],
     )
     return dict(zip(("loss", "val_loss"), record.numpy(), strict=True))
 
@@ -154,7 +171,7 @@ def from_velocity(model, schedule):
 
 
 def from_x_0(model, schedule):
-    """The same for a network that was trained to predict the clean image (Ramesh et al. 2022, section 2.2)."""
+    """The same for a network that was trained to predict x_0 (DDPM, section 3.2, names it; Ramesh et al. 2022, section 2.2)."""
     x_0 = from_noise(model)
 
     def predict_noise(x_t, t):
@@ -217,12 +234,23 @@ def builder(name):
         raise ValueError(f"build: expected a function of lessons_lib, such as 'unet.unet'; received {name!r}") from error
 
 
-def _describe(model, steps, every, average, settings):
+def _diverged(what, step, every, folder):
+    """What is said when numbers are no longer numbers."""
+    last = (step - 1) // every * every
+    kept = "" if folder is None else f" The checkpoint of step {last} is kept in {folder}."
+    return (
+        f"fit: {what} at step {step}.{kept} Is there a NaN among the images? Or is the learning rate too large? Then try a tenth "
+        "of it."
+    )
+
+
+def _describe(model, pairs, steps, every, average, settings):
     """What makes a run this run, as it comes back from JSON."""
     optimizer, loss = keras.optimizers.serialize(model.optimizer), keras.losses.get(model.loss)
     run = {
         "network": f"{model.count_params():,} numbers in {len(model.weights)} arrays, structure {_structure(model)}",
         "precision": model.dtype_policy.name,
+        "pairs": _seen(pairs),
         "optimizer": optimizer["class_name"],
         **{f"optimizer.{key}": value for key, value in _unnumbered(optimizer["config"]).items()},
         "loss": loss.get_config() if isinstance(loss, keras.Loss) else getattr(loss, "__name__", type(loss).__name__),
@@ -232,6 +260,16 @@ def _describe(model, steps, every, average, settings):
         **{f"settings.{key}": value for key, value in (settings or {}).items()},
     }
     return json.loads(json.dumps(run))
+
+
+def _seen(pairs):
+    """Types and shapes of the pairs, and the mean of each part of the first one: of the images, noise and times of this run.
+
+    To three digits, as another machine may round their sums in another order.
+    """
+    first = next(iter(pairs.take(1)))
+    parts = tf.nest.map_structure(lambda part: f"{part.dtype.name} {part.shape}: {float(np.mean(part)):.3g}", first)
+    return ", ".join(tf.nest.flatten(parts))
 
 
 def _structure(model):
@@ -296,7 +334,7 @@ def _resume(state, folder, run):
 
 def _read_or_refuse(card):
     try:
-        return dict(json.loads(card.read_text()))
+        return dict(json.loads(card.read_text("utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(
             f"folder: {card} is missing or damaged, so that nobody knows whose checkpoints are beside it; restore it, or delete "
@@ -317,5 +355,5 @@ def write_json(path, value):
     """Write JSON so that the file is there as a whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(json.dumps(value, indent=1) + "\n")
+    unfinished.write_text(json.dumps(value, indent=1) + "\n", "utf-8")
     os.replace(unfinished, path)

@@ -99,11 +99,58 @@ def finished(tmp_path):
 # ---- fit
 
 
+def spoiled(step):
+    """The pairs, with one NaN in this step's target."""
+    whole = pairs().enumerate()
+    return whole.map(lambda i, pair: (pair[0], tf.where(i == step - 1, pair[1] * float("nan"), pair[1])))
+
+
+@pytest.mark.parametrize(("step", "kept"), [(1, 0), (3, 2), (4, 2)])
+def test_the_first_loss_that_is_no_number_ends_it(tmp_path, step, kept):
+    """The last checkpoint is a good one, and the run goes on from it when the data are mended, if not all of it was bad."""
+    with pytest.raises(FloatingPointError, match=rf"fit: the loss is nan at step {step}\. The checkpoint of step {kept} is"):
+        training.fit(network(), spoiled(step), 6, tmp_path, every=2)
+    assert max(int(path.stem[5:]) for path in tmp_path.glob("ckpt-*.index")) == kept
+    if step == 1:  # the first pair tells one run from another
+        return
+    model, whole = network(), network()
+    training.fit(model, pairs(), 6, tmp_path, every=2)
+    training.fit(whole, pairs(), 6, every=2)
+    assert same(model.get_weights(), whole.get_weights())
+
+
+def test_a_rate_that_is_too_large_ends_it():
+    with pytest.raises(
+        FloatingPointError, match=r"fit: the loss is (nan|inf) at step [2-9]\. Is there .* learning rate too large"
+    ):
+        training.fit(network(optimizer=keras.optimizers.SGD(1e18)), pairs(), 10, every=10)
+
+
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
+    """The loss of a step is known before its update."""
+    model = network()
+    spoil = At(4, lambda: model.weights[0].assign(model.weights[0] * float("nan")))
+    with pytest.raises(FloatingPointError, match=r"a weight is NaN or infinite at step 4\. The checkpoint of step 2 is kept"):
+        training.fit(model, pairs(), 6, tmp_path, every=2, callbacks=[spoil])
+    assert not (tmp_path / "ckpt-4.index").exists()
+
+
+def test_a_run_may_be_kept_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    training.fit(network(run_eagerly=True), pairs(), 1, "~/run", every=1)
+    assert (tmp_path / "run" / "run.json").exists()
+    assert not (tmp_path / "~").exists()
+
+
 @pytest.mark.parametrize("target", [data.the_noise, diffusion.to_velocity])
 def test_fit_is_the_loop_by_hand(target):
     """(DDPM, algorithm 1) with Adam (Kingma and Ba 2015, section 2, its end), step by step, in float64 but for the network."""
     keras.utils.set_random_seed(3)
-    model, images = unet.unet(8, 1, (8,), 1, attention=()), np.random.default_rng(1).normal(size=(8, 8, 8, 1)).astype(np.float32)
+    model, images = (
+        unet.unet(8, 1, (8,), 1, attention=()),
+        np.random.default_rng(1).uniform(-1, 1, (8, 8, 8, 1)).astype(np.float32),
+    )
     for weight in model.trainable_variables:  # the last ones are zero, and nothing would reach the others
         weight.assign_add(keras.random.normal(weight.shape, stddev=0.1))
     parameters = [weight.numpy().astype(float) for weight in model.trainable_variables]
@@ -303,6 +350,24 @@ def test_another_run_is_refused_with_both_values(folder, change, message):
     assert {path: path.read_bytes() for path in folder.iterdir()} == files
 
 
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (
+            lambda: pairs(images=IMAGES[::-1]),
+            r"pairs: expected float32 \(4, 4, 4, 1\): .*int32 \(4,\): .*, received float32 \(4, 4, 4, 1\)",
+        ),
+        (lambda: pairs(seed=1), "pairs: expected .*, received"),
+        (lambda: pairs(target=diffusion.to_velocity), "pairs: expected .*, received"),
+        (lambda: pairs().unbatch().batch(6), r"pairs: expected float32 \(6, 4, 4, 1\).*, received float32 \(4, 4, 4, 1\)"),
+    ],
+)
+def test_other_data_are_another_run(folder, other, message):
+    """Without settings that say so."""
+    with pytest.raises(training.CheckpointError, match=f"They differ in {message}"):
+        training.fit(network(), other(), 40, folder, every=10, average=training.EMA(0.9))
+
+
 def test_a_run_without_the_average_is_another_one(folder):
     with pytest.raises(training.CheckpointError, match=r"They differ in average: expected None, received 0\.9$"):
         training.fit(network(), pairs(), 40, folder, every=10)
@@ -316,11 +381,13 @@ def test_settings_are_for_json(tmp_path):
 @pytest.mark.parametrize("loss", ["mse", keras.losses.MeanSquaredError(), keras.losses.mean_squared_error])
 def test_a_model_built_anew_is_the_same_one(loss):
     """Whatever Keras called its layers and its optimizer, and wherever its loss lies in memory."""
-    one, other = (training._describe(network(loss=loss), 40, 10, None, {"seed": 1}) for _ in range(2))
+    one, other = (training._describe(network(loss=loss), pairs(), 40, 10, None, {"seed": 1}) for _ in range(2))
     assert one == other
     assert "0x" not in json.dumps(one)
     decay = keras.optimizers.schedules.CosineDecay
-    one, other = (training._describe(network(optimizer=keras.optimizers.Adam(decay(0.1, n))), 40, 10, None, {}) for n in (5, 6))
+    one, other = (
+        training._describe(network(optimizer=keras.optimizers.Adam(decay(0.1, n))), pairs(), 40, 10, None, {}) for n in (5, 6)
+    )
     assert [key for key in one if one[key] != other[key]] == ["optimizer.learning_rate"]
 
 
@@ -532,17 +599,25 @@ for one, other in zip(outcomes[0][1], outcomes[0][2]):
 
 
 def test_the_average_is_its_recursion():
-    """Each step keeps min(decay, (1 + n) / (10 + n)) of it, from the weights before the first step on."""
-    model, average, states = network(), training.EMA(0.5), []
-    seen = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: states.append(model.get_weights()))
+    """Each step keeps min(decay, (1 + n) / (10 + n)) of it, from the weights before the first step on: compared at every step.
+
+    At the last one alone nothing would be left of the warm-up, which ends with the eighth.
+    """
+    model, average, states = network(optimizer=keras.optimizers.Adam(0.1)), training.EMA(0.5), []
+
+    def note(batch, logs):
+        states.append((model.get_weights(), [mean.numpy() for mean in average.averages]))
+
     expected = model.get_weights()
-    training.fit(model, pairs(), 30, every=10, average=average, callbacks=[seen])
-    for n, state in enumerate(states, 1):
+    training.fit(
+        model, pairs(), 12, every=6, average=average, callbacks=[keras.callbacks.LambdaCallback(on_train_batch_end=note)]
+    )
+    for n, (weights_then, averages) in enumerate(states, 1):
         keep = min(0.5, (1 + n) / (10 + n))
-        expected = [keep * mean + (1 - keep) * weight for mean, weight in zip(expected, state, strict=True)]
-    for mean, one in zip(average.averages, expected, strict=True):
-        np.testing.assert_allclose(mean, one, rtol=1e-5, atol=1e-6)
-    assert not same([mean.numpy() for mean in average.averages], model.get_weights())
+        expected = [keep * mean + (1 - keep) * weight for mean, weight in zip(expected, weights_then, strict=True)]
+        for mean, one in zip(averages, expected, strict=True):
+            np.testing.assert_allclose(mean, one, rtol=1e-5, atol=1e-6)
+    assert not same(averages, model.get_weights())
 
 
 def test_the_average_is_swapped_in_and_out():
