@@ -1,4 +1,6 @@
 import re
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -25,6 +27,12 @@ def jump(x_0, noise, t, betas, first=1, root=np.sqrt):
 
 def unpatch(patches, p, pattern="b h w (p q c) -> b (h p) (w q) c"):
     return rearrange(patches, pattern, p=p, q=p)
+
+
+def unpatch_by_hand(patches, side):
+    b, h, w, channels = patches.shape
+    squares = patches.reshape(b, h, w, side, side, channels // side**2).transpose(0, 1, 3, 2, 4, 5)
+    return squares.reshape(b, h * side, w * side, -1)
 
 
 def attend(q, k, v, root, axis=-1):
@@ -124,7 +132,7 @@ def make_pairs(x_0, chain, rng, low=1, high=5, shape=None, size=1.0):
         (lesson_02.signal_rates, lambda betas: np.float32(np.exp(np.append(0, np.cumsum(np.log1p(-betas))) / 2))),
         (lesson_03.to_noise, noise),
         (lesson_03.mended, jump),
-        (lesson_04.unpatch, unpatch),
+        (lesson_04.unpatch, unpatch_by_hand),
         (lesson_04.multi_head, multi_head),
         (lesson_05.moving_average, moving_average),
         (lesson_05.min_snr, lambda s, gamma: np.minimum(s.alpha_bar, gamma * (1 - s.alpha_bar))[1:]),
@@ -215,6 +223,7 @@ def test_a_right_answer_passes(check, right, capsys):
         (lesson_04.unpatch, partial(unpatch, pattern="b h w (c p q) -> b (h p) (w q) c"), "side = 3: .* C runs fastest in it"),
         (lesson_04.unpatch, lambda x, p: x.reshape(2, 6, 12, 2), "side = 3: .* none has moved"),
         (lesson_04.unpatch, lambda x, p: unpatch(x, p)[:, ::-1], "side = 3: .* follow one pixel"),
+        (lesson_04.unpatch, unpatch, "in its place, but by way of `rearrange`. Hint: `reshape` can split"),
         (lesson_04.unpatch, lambda x, p: x, r"shape \(2, 6, 12, 2\) from \(2, 2, 4, 18\); received \(2, 2, 4, 18\). Hint"),
         (lesson_04.multi_head, lambda q, k, v, heads: attend(q, k, v, 6), "with 3 heads: .* off by up to .* one single head"),
         (lesson_04.multi_head, partial(multi_head, root=6), "with 3 heads: .* by which root"),
@@ -434,6 +443,10 @@ def test_the_numbers_in_lesson_02s_answers():
     reverse = rates(betas[::-1])
     assert reverse[-1] == pytest.approx(rates(betas)[-1])
     assert np.abs(rates(betas) - reverse[100]).argmin() == 434
+    assert rates(betas)[100] == pytest.approx(0.95, abs=0.005)
+    assert betas[:-101:-1].mean() == pytest.approx(0.019, abs=0.0001)
+    assert reverse[100] == pytest.approx(0.38, abs=0.005)
+    assert np.exp(-0.95) == pytest.approx(0.39, abs=0.005)
     assert rates(np.linspace(1e-4, 0.02, 50))[-1] == pytest.approx(0.78, abs=0.005)
 
 
@@ -513,6 +526,24 @@ def test_a_notebook_shows_what_a_check_says_and_not_how_it_finds_out(answer, tol
     assert ("no_such_thing" in text) == (told == "AttributeError")
 
 
+@pytest.mark.parametrize(("cell", "advised"), [("assert 1 == 2, 'received 1'", True), ("checks.signal_rates(3)", False)])
+def test_a_claim_that_fails_says_what_to_try(cell, advised):
+    shell = InteractiveShell()
+    shell.set_custom_exc((AssertionError,), checks._advise)
+    shell.user_ns["checks"], shown = lesson_02, []
+    shell._showtraceback = lambda kind, error, lines: shown.extend(lines)
+    result = shell.run_cell(cell)
+    assert isinstance(result.error_in_exec, AssertionError)
+    assert ("Restart Kernel and Run All Cells" in "\n".join(shown)) == advised
+    assert "received" in "\n".join(shown)  # as always
+
+
+def test_every_lesson_is_so_advised():
+    code = "from lessons_lib import checks; print(get_ipython().custom_exceptions, get_ipython().CustomTB.__func__.__name__)"
+    done = subprocess.run([sys.executable, "-m", "IPython", "-c", code], capture_output=True, text=True)
+    assert "AssertionError" in done.stdout, done.stderr
+
+
 def careful(x):
     assert x < 1, "my own assert"
 
@@ -555,3 +586,22 @@ def test_the_librarys_own_function_is_no_answer():
         to_noise(diffusion.to_noise)
     assert seen == [diffusion.to_noise]  # as it is, for a check that knows more
     to_noise(lambda *a: diffusion.to_noise(*a))
+
+
+def test_wrong_answers_are_not_praised_without_asserts():
+    """In a Python that runs with -O, or with PYTHONOPTIMIZE set, which takes `assert` out."""
+    command = [
+        sys.executable,
+        "-O",
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        __file__,
+        "-k",
+        "wrong_answer_is_told or not_done",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-300:]
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 100

@@ -1,10 +1,20 @@
-"""What an exercise's answer must satisfy: one file per lesson, one function per exercise."""
+"""What an exercise's answer must satisfy: one file per lesson, one function per exercise.
+
+Importing this also makes a failing `assert` of a lesson say what to try.
+"""
 
 import dis
 import inspect
 from functools import wraps
 
+from IPython import get_ipython
+
 NOTHING = {"RESUME", "NOP", "LOAD_CONST", "RETURN_CONST", "RETURN_VALUE"}  # what the bytecode of `def name(): ...` consists of
+
+ADVICE = (
+    "A claim of this lesson does not hold here. If you have changed something above, that may be the reason: put it back, then "
+    "choose Kernel, Restart Kernel and Run All Cells. If you have changed nothing, please report it with the numbers above."
+)
 
 
 class NotRightYet(AssertionError):
@@ -19,13 +29,20 @@ class NotDoneYet(NotRightYet):
     """The answer is still the function without a body that a student's notebook starts from."""
 
 
+def expect(condition, message):
+    """Raise NotRightYet with the message unless the condition holds: an `assert` that `python -O` does not take out."""
+    __tracebackhide__ = True
+    if not condition:
+        raise NotRightYet(message)
+
+
 def exercise(number):
-    """Make a check of `check(answer)`, which raises AssertionError with what was expected, what was received and a hint.
+    """Make a check of `check(answer)`, which raises NotRightYet with what was expected, what was received and a hint.
 
     The check praises an answer that passes. It raises NotDoneYet for `...` and for a function whose body does nothing, and
-    NotRightYet with the words of `check`, for what is no function, for a function that does something but returns None, and
-    for one that is the library's own. `check` gets the latter as it is, so that it can recognise it, and all others in a
-    wrapper. An exception within the answer is raised as it is, with the answer's own lines.
+    NotRightYet also for what is no function, for a function that does something but returns None, and for one that is the
+    library's own. `check` gets the latter as it is, so that it can recognise it, and all others in a wrapper. An exception
+    within the answer is raised as it is, with the answer's own lines.
     """
 
     def decorate(check):
@@ -41,9 +58,9 @@ def exercise(number):
                 )
             ours = (getattr(answer, "__module__", None) or "").startswith("lessons_lib")
             try:
-                assert callable(answer), f"{name}: expected a function; received {type(answer).__name__}"
+                expect(callable(answer), f"{name}: expected a function; received {type(answer).__name__}")
                 check(answer if ours else _returning(answer, name))
-                assert not ours, f"{name}: expected code of your own; received one of the library's functions"
+                expect(not ours, f"{name}: expected code of your own; received one of the library's functions")
             except Exception as error:
                 call = error.__traceback__
                 while call and call.tb_frame.f_code.co_name != "returning":
@@ -75,7 +92,19 @@ def _returning(answer, name):
     @wraps(answer)
     def returning(*args, **kwargs):
         result = answer(*args, **kwargs)
-        assert result is not None, f"{name}: received None: does your function return its result?"
+        if result is None:
+            raise NotRightYet(f"{name}: received None: does your function return its result?")
         return result
 
     return returning
+
+
+def _advise(shell, kind, error, traceback, tb_offset=None):
+    """What IPython does with an AssertionError: it shows it as always, and what to try, unless it is a check's."""
+    if not isinstance(error, NotRightYet):
+        error.add_note(ADVICE)
+    shell.showtraceback((kind, error, traceback), tb_offset=tb_offset)
+
+
+if get_ipython() is not None:
+    get_ipython().set_custom_exc((AssertionError,), _advise)

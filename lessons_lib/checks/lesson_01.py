@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lessons_lib.checks import exercise
+from lessons_lib.checks import exercise, expect
 
 MISTAKES = [  # what step i of n would get by a plausible mistake, and a hint that lets one find it
     (lambda i, n: i / n, "that is what has been removed; step 0 starts from pure noise."),
@@ -22,9 +22,10 @@ def amounts_left(answer):
     """`answer(n_steps)` gives the amount of noise left before each step of lesson 01's sampler, for a guess that stays."""
     for n_steps in (5, 1, 2, 50):
         received = np.asarray(answer(n_steps), dtype=float)
-        assert received.shape == (n_steps,), (
+        expect(
+            received.shape == (n_steps,),
             f"amounts_left({n_steps}): expected {n_steps} numbers, one before each step; received shape {received.shape}. "
-            "Hint: " + ("what is left after the last step does not count." if received.size > 1 else "it is one number a step.")
+            "Hint: " + ("what is left after the last step does not count." if received.size > 1 else "it is one number a step."),
         )
         expected = np.empty(n_steps)
         left = 1.0
@@ -33,8 +34,9 @@ def amounts_left(answer):
             left -= left / (n_steps - i)
         worst = np.argmax(np.abs(received - expected))
         hints = [hint for mistake, hint in MISTAKES if np.allclose(received, [mistake(i, n_steps) for i in range(n_steps)])]
-        assert np.allclose(received, expected), (
+        expect(
+            np.allclose(received, expected),
             f"amounts_left({n_steps}), before step {worst}: expected {expected[worst]:.3f}, received {received[worst]:.3f}, "
             f"off by {received[worst] - expected[worst]:+.3f}. "
-            f"Hint: {(hints or ['follow the first two steps by hand: what share of the noise does each of them remove?'])[0]}"
+            f"Hint: {(hints or ['follow the first two steps by hand: what share of the noise does each of them remove?'])[0]}",
         )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lessons_lib.checks import exercise
+from lessons_lib.checks import exercise, expect
 
 
 @exercise(4)
@@ -13,9 +13,10 @@ def signal_rates(answer):
         few = len(betas) < 5
         given = f"signal_rates({betas.tolist()})" if few else f"signal_rates of DDPM's {len(betas):,} betas"
         received = np.asarray(answer(betas), dtype=float)
-        assert received.shape == (len(betas) + 1,), (
+        expect(
+            received.shape == (len(betas) + 1,),
             f"{given}: expected {len(betas) + 1} numbers, the untouched image first; received shape {received.shape}. "
-            f"Hint: {'a rate is wanted for each t.' if received.ndim == 0 else 'to which t does the first of yours belong?'}"
+            f"Hint: {'a rate is wanted for each t.' if received.ndim == 0 else 'to which t does the first of yours belong?'}",
         )
         alpha_bar = np.append(1.0, np.cumprod(1 - betas))
         expected = np.sqrt(alpha_bar)
@@ -35,7 +36,7 @@ def signal_rates(answer):
         told = f"expected {expected.round(4).tolist()}; received {received.round(4).tolist()}"
         if not few:
             told = f"at t = {worst}, expected {expected[worst]:.4f}; received {received[worst]:.4f}"
-        assert np.allclose(received, expected, rtol=1e-4), f"{given}: {told}. Hint: {hint}"
+        expect(np.allclose(received, expected, rtol=1e-4), f"{given}: {told}. Hint: {hint}")
     try:
         answer(np.zeros(1))
     except ValueError as error:  # from a Schedule, which takes no such beta

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lessons_lib.checks import exercise
+from lessons_lib.checks import exercise, expect
 
 
 @exercise(4)
@@ -15,7 +15,7 @@ def to_noise(answer):
         signal, added = np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
         x_t = signal * x_0 + added * noise
         received = np.asarray(answer(x_t, x_0, alpha_bar))
-        assert received.shape == x_t.shape, f"to_noise: expected the shape of x_t, {x_t.shape}; received {received.shape}"
+        expect(received.shape == x_t.shape, f"to_noise: expected the shape of x_t, {x_t.shape}; received {received.shape}")
         mistakes = {
             "1 - alpha_bar is a variance; by what is the noise multiplied in x_t?": added * noise / (1 - alpha_bar),
             "how much of x_0 is there in x_t?": (x_t - alpha_bar * x_0) / added,
@@ -31,9 +31,10 @@ def to_noise(answer):
         hint = seen[0] if seen else "write down x_t as in (DDPM, eq. 4), and solve it for the noise."
         worst = np.abs(received - noise).argmax()
         a, b, expected, other = (float(array.flat[worst]) for array in (x_t, x_0, noise, received))
-        assert np.allclose(received, noise, rtol=0, atol=1e-6), (
+        expect(
+            np.allclose(received, noise, rtol=0, atol=1e-6),
             f"to_noise of x_t = {a:.3g}, x_0 = {b:.3g} and alpha_bar = {alpha_bar}: expected {expected:.4f}, received "
-            f"{other:.4f}. Hint: {hint}"
+            f"{other:.4f}. Hint: {hint}",
         )
 
 
@@ -48,11 +49,12 @@ def mended(answer):
         for what, x in ("x_0", x_0), ("the noise", noise):
             expected = np.sqrt(alpha_bars[t] if what == "x_0" else 1 - alpha_bars[t])
             received = np.asarray(answer(x_0, 0 * noise, t, betas) if what == "x_0" else answer(0 * x_0, noise, t, betas))
-            assert received.shape == x.shape, f"mended: expected the shape of x_0, {x.shape}; received {received.shape}"
+            expect(received.shape == x.shape, f"mended: expected the shape of x_0, {x.shape}; received {received.shape}")
             factor = float(np.sum(received * x) / np.sum(x**2))
-            assert np.allclose(received, expected * x, rtol=0, atol=1e-6), (
+            expect(
+                np.allclose(received, expected * x, rtol=0, atol=1e-6),
                 f"mended at t = {t}: expected {what} times {expected:.4f}; received it times {factor:.4f}. "
-                f"Hint: {_hint(factor if what == 'x_0' else np.sqrt(max(0, 1 - factor**2)), t, betas, alpha_bars, factor)}"
+                f"Hint: {_hint(factor if what == 'x_0' else np.sqrt(max(0, 1 - factor**2)), t, betas, alpha_bars, factor)}",
             )
 
 

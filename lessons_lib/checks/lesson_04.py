@@ -1,22 +1,27 @@
 """Checks for the exercises of lesson 04."""
 
+import inspect
+
 import numpy as np
 
-from lessons_lib.checks import exercise
+from lessons_lib.checks import exercise, expect
+
+READY_MADE = {"einops", "rearrange", "Rearrange"}  # names in an answer's code that do exercise 4 in one call
 
 
 @exercise(4)
 def unpatch(answer):
-    """`answer(patches, side)` turns (B, h, w, side * side * C) back into the images that were folded."""
+    """`answer(patches, side)` turns (B, h, w, side * side * C) back into the images, by reshape and transpose."""
     images = np.random.default_rng(0).normal(size=(2, 6, 12, 2))
     for p in (3, 2, 1):
         h, w = 6 // p, 12 // p
         squares = images.reshape(2, h, p, w, p, 2).transpose(0, 1, 3, 2, 4, 5)  # b h w p q c
         patches = squares.reshape(2, h, w, p * p * 2)
         received = np.asarray(answer(patches, p))
-        assert received.shape == images.shape, (
+        expect(
+            received.shape == images.shape,
             f"unpatch with side = {p}: expected shape {images.shape} from {patches.shape}; received {received.shape}. Hint: "
-            "which axes grow, which one shrinks, and by what factor?"
+            "which axes grow, which one shrinks, and by what factor?",
         )
         mixed = "neighbouring pixels come from different squares: in a pair of axes that become one, the last index runs fastest."
         mistakes = [
@@ -33,7 +38,14 @@ def unpatch(answer):
         mistakes = [(mistake.reshape(images.shape), hint) for mistake, hint in mistakes]
         off = (received != images).mean()
         hint = _hint(received, mistakes) or "follow one pixel: which square is it in, and where in that square?"
-        assert not off, f"unpatch with side = {p}: expected every pixel back in its place; {off:.0%} are elsewhere. Hint: {hint}"
+        expect(not off, f"unpatch with side = {p}: expected every pixel back in its place; {off:.0%} are elsewhere. Hint: {hint}")
+    names = getattr(getattr(inspect.unwrap(answer), "__code__", None), "co_names", ())
+    used = [name for name in names if name in READY_MADE]
+    expect(
+        not used,
+        f"unpatch: every pixel is in its place, but by way of `{' and '.join(used)}`. Hint: "
+        "`reshape` can split the last axis into three. Which axes must then become neighbours?",
+    )
 
 
 @exercise(5)
@@ -45,8 +57,9 @@ def multi_head(answer):
         shares, root = np.split(np.arange(6), heads), np.sqrt(size)
         expected = _side_by_side(q, k, v, shares, root)
         received = np.asarray(answer(q, k, v, heads))
-        assert received.shape == expected.shape, (
-            f"multi_head with {heads} heads: expected the shape of the values, {expected.shape}; received {received.shape}"
+        expect(
+            received.shape == expected.shape,
+            f"multi_head with {heads} heads: expected the shape of the values, {expected.shape}; received {received.shape}",
         )
         every, by_position = [np.arange(6)], [x.reshape(2 * heads, size, 6) for x in (q, k, v)]
         apart = np.arange(6).reshape(size, heads).T  # every heads-th channel
@@ -66,7 +79,7 @@ def multi_head(answer):
         ]
         worst = np.abs(received - expected).max()
         hint = _hint(received, mistakes) or "compare the first head with `attend` of its own channels."
-        assert worst < 1e-4, f"multi_head with {heads} heads: the result is off by up to {worst:.2g}. Hint: {hint}"
+        expect(worst < 1e-4, f"multi_head with {heads} heads: the result is off by up to {worst:.2g}. Hint: {hint}")
 
 
 def _hint(received, mistakes):

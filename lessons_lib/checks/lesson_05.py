@@ -3,7 +3,7 @@
 import numpy as np
 
 from lessons_lib import schedule
-from lessons_lib.checks import exercise
+from lessons_lib.checks import exercise, expect
 
 
 @exercise(4)
@@ -23,9 +23,10 @@ def moving_average(answer):
     for values, decay in cases:
         expected = average(values, decay)
         received = np.asarray(answer(list(values), decay))
-        assert received.shape == expected.shape, (
+        expect(
+            received.shape == expected.shape,
             f"moving_average: expected one average, of shape {expected.shape} like each of the values; received shape "
-            f"{received.shape}"
+            f"{received.shape}",
         )
         mistakes = {
             "that is without the warm-up: d is the smaller of two numbers.": average(values, decay, lambda n: 1),
@@ -37,9 +38,10 @@ def moving_average(answer):
         hint = seen[0] if seen else "work out the first two steps by hand."
         what = "the values 0, 1, 1, 1, 1" if values.shape[1] == 1 else f"{len(values)} values"
         worst = np.abs(received - expected).argmax()
-        assert np.allclose(received, expected, rtol=0, atol=1e-9), (
+        expect(
+            np.allclose(received, expected, rtol=0, atol=1e-9),
             f"moving_average of {what} with decay {decay}: expected {expected[worst]:.4f}, received {received[worst]:.4f}. "
-            f"Hint: {hint}"
+            f"Hint: {hint}",
         )
 
 
@@ -52,9 +54,10 @@ def min_snr(answer):
             of_x_0 = np.minimum(snr, gamma)
             expected = of_x_0 * (1 - a)
             received = np.asarray(answer(chain, gamma))
-            assert received.shape == a.shape, (
+            expect(
+                received.shape == a.shape,
                 f"min_snr: expected a weight for each t in 1..{chain.T}, shape {a.shape}; received shape {received.shape}. "
-                "Hint: the arrays of a schedule begin at t = 0."
+                "Hint: the arrays of a schedule begin at t = 0.",
             )
             mistakes = {
                 "these are the weights for x_0; the same error of the velocity is a larger number.": of_x_0,
@@ -64,9 +67,10 @@ def min_snr(answer):
             seen = [hint for hint, result in mistakes.items() if np.allclose(received, result)]
             hint = seen[0] if seen else "how large is the squared error of x_0 when the velocity's is 1?"
             worst = np.abs(received - expected).argmax()
-            assert np.allclose(received, expected, rtol=1e-6, atol=1e-9), (
+            expect(
+                np.allclose(received, expected, rtol=1e-6, atol=1e-9),
                 f"min_snr with gamma = {gamma:g}: expected {expected[worst]:.4f} at t = {worst + 1}, where the ratio is "
-                f"{snr[worst]:.3g}; received {received[worst]:.4f}. Hint: {hint}"
+                f"{snr[worst]:.3g}; received {received[worst]:.4f}. Hint: {hint}",
             )
 
 
@@ -76,25 +80,30 @@ def make_pairs(answer):
     chain, rng = schedule.linear(4), np.random.default_rng(0)
     x_0 = rng.normal(size=(400, 4, 4, 1))
     x_t, t, noise = (np.asarray(part) for part in answer(x_0, chain, rng))
-    assert x_t.shape == noise.shape == x_0.shape, (
-        f"make_pairs: expected x_t and noise of the shape of x_0, {x_0.shape}; received {x_t.shape} and {noise.shape}"
+    expect(
+        x_t.shape == noise.shape == x_0.shape,
+        f"make_pairs: expected x_t and noise of the shape of x_0, {x_0.shape}; received {x_t.shape} and {noise.shape}",
     )
     times = np.unique(t).tolist()
-    assert times == [1, 2, 3, 4], (
+    expect(
+        times == [1, 2, 3, 4],
         f"make_pairs: expected every t from 1 to {chain.T} for T = {chain.T}; received {times}. Hint: what does t = 0 stand for, "
-        "and is the upper end of rng.integers included?"
+        "and is the upper end of rng.integers included?",
     )
-    assert not np.array_equal(noise[0], noise[1]), (
+    expect(
+        not np.array_equal(noise[0], noise[1]),
         "make_pairs: expected noise of its own for every image; received the same for two of them. Hint: look at the shape that "
-        "is drawn."
+        "is drawn.",
     )
     mean, spread = noise.mean(), noise.std()
-    assert abs(mean) + abs(spread - 1) < 0.06, (
-        f"make_pairs: expected noise of mean 0 and standard deviation 1; received {mean:.2f} and {spread:.2f}"
+    expect(
+        abs(mean) + abs(spread - 1) < 0.06,
+        f"make_pairs: expected noise of mean 0 and standard deviation 1; received {mean:.2f} and {spread:.2f}",
     )
     alpha_bar = chain.alpha_bar[t][:, None, None, None]
     worst = np.abs(x_t - np.sqrt(alpha_bar) * x_0 - np.sqrt(1 - alpha_bar) * noise).max()
-    assert worst < 1e-5, (
+    expect(
+        worst < 1e-5,
         f"make_pairs: expected x_t mixed from x_0 and the noise that is given back, at each image's t; received one that is off "
-        f"by up to {worst:.2g}. Hint: (DDPM, eq. 4)."
+        f"by up to {worst:.2g}. Hint: (DDPM, eq. 4).",
     )

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 
 from lessons_lib import schedule
-from lessons_lib.checks import exercise
+from lessons_lib.checks import exercise, expect
 
 
 @exercise(4)
@@ -18,9 +18,10 @@ def respaced(answer):
         expected, kept = 1 - after / before, after / before
         sums = [chain.beta[s + 1 : t + 1].sum() for s, t in steps]
         received = np.asarray(answer(chain, np.array(times)), np.float64)
-        assert received.shape == expected.shape, (
+        expect(
+            received.shape == expected.shape,
             f"respaced for the times {named}: expected {len(steps)} betas, one for each step; received shape {received.shape}. "
-            "Hint: a step joins two neighbouring times."
+            "Hint: a step joins two neighbouring times.",
         )
         hint = _hint(
             received,
@@ -36,9 +37,10 @@ def respaced(answer):
         )
         worst = np.abs(received - expected).argmax()
         s, t = steps[worst]
-        assert np.allclose(received, expected, rtol=1e-6), (
+        expect(
+            np.allclose(received, expected, rtol=1e-6),
             f"respaced for the times {named}: from {s} to {t}, beta is off by {received[worst] - expected[worst]:+.3f}: "
-            f"expected {expected[worst]:.3f}; received {received[worst]:.3f}. Hint: {hint}"
+            f"expected {expected[worst]:.3f}; received {received[worst]:.3f}. Hint: {hint}",
         )
 
 
@@ -68,15 +70,17 @@ def mean_from_x_0(answer):
         )
         for name, got, expected, known in zip(("x_0", "x_t"), received, weights, mistakes, strict=True):
             hint = _hint(got, "at t = 1, where alpha_bar at t - 1 is 1, the mean must be x_0 itself. Is yours?", *known)
-            assert np.isclose(got, expected, rtol=1e-6, atol=1e-9), (
+            expect(
+                np.isclose(got, expected, rtol=1e-6, atol=1e-9),
                 f"mean_from_x_0 at t = {t}: the weight of {name} is off by {got - expected:+.3f}: expected {expected:.3f}; "
-                f"received {got:.3f}. Hint: {hint}"
+                f"received {got:.3f}. Hint: {hint}",
             )
         x_t, x_0 = np.random.default_rng(0).normal(size=(2, 3, 4))
         worst = np.abs(_mean(answer, x_t, x_0, t, chain) - weights[0] * x_0 - weights[1] * x_t).max()
-        assert worst < 1e-6, (
+        expect(
+            worst < 1e-6,
             f"mean_from_x_0 at t = {t}: right for ones and zeros, but off by up to {worst:.2g} for other numbers. Hint: the mean "
-            "is a weighted sum, element by element."
+            "is a weighted sum, element by element.",
         )
 
 
@@ -91,9 +95,9 @@ def _mean(answer, x_t, x_0, t, chain):
             "mean_from_x_0: expected a formula in chain.beta and chain.alpha_bar; received a call of the library, which has it "
             "already. Write it out."
         ) from error
-    assert not isinstance(received, tuple), "mean_from_x_0: expected the mean alone; received a tuple"
+    expect(not isinstance(received, tuple), "mean_from_x_0: expected the mean alone; received a tuple")
     received = np.asarray(received, np.float64)
-    assert received.shape == x_t.shape, f"mean_from_x_0: expected the shape of x_t, {x_t.shape}; received {received.shape}"
+    expect(received.shape == x_t.shape, f"mean_from_x_0: expected the shape of x_t, {x_t.shape}; received {received.shape}")
     return received
 
 

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 
 from lessons_lib import schedule
-from lessons_lib.checks import exercise
+from lessons_lib.checks import exercise, expect
 
 
 @exercise(4)
@@ -16,8 +16,8 @@ def step_from_velocity(answer):
     ones, many = np.ones((2, 1, 1)), rng.normal(size=(2, 3, 4))
     for chain, t, s, (x_t, velocity) in ((_by_hand(), 2, 1, ones), *((schedule.linear(20), *ts, many) for ts in _TIMES)):
         received = np.asarray(answer(x_t.copy(), velocity.copy(), t, s, chain))
-        assert received.shape == x_t.shape, (
-            f"step_from_velocity: expected the shape of x_t, {x_t.shape}; received {received.shape}"
+        expect(
+            received.shape == x_t.shape, f"step_from_velocity: expected the shape of x_t, {x_t.shape}; received {received.shape}"
         )
         (a, b), (a_s, b_s) = _rates(chain, t), _rates(chain, s)  # of signal and noise
         x_0, noise = a * x_t - b * velocity, b * x_t + a * velocity
@@ -55,9 +55,13 @@ def mended(answer):
         where = f"mended from t = {t} to s = {s} with eta = {eta}"
         x_t, noise_pred, z = rng.normal(size=(3, 3, 4))
         received = step(x_t, noise_pred, z)
-        assert received.shape == x_t.shape, f"mended: expected the shape of x_t, {x_t.shape}; received {received.shape}"
-        assert np.isfinite(received).all(), f"{where}: expected numbers; received {received.flat[0]}. Hint: " + (
-            "s = 0 has no noise: where is something divided by it?" if s == 0 else "of what negative number is that the root?"
+        expect(received.shape == x_t.shape, f"mended: expected the shape of x_t, {x_t.shape}; received {received.shape}")
+        expect(
+            np.isfinite(received).all(),
+            f"{where}: expected numbers; received {received.flat[0]}. Hint: "
+            + (
+                "s = 0 has no noise: where is something divided by it?" if s == 0 else "of what negative number is that the root?"
+            ),
         )
         (a, b), (a_s, b_s) = _rates(chain, t), _rates(chain, s)
         ratio, rest = b_s / b, np.sqrt(1 - a**2 / a_s**2)

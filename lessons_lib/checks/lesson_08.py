@@ -3,7 +3,7 @@
 import numpy as np
 
 from lessons_lib import metrics
-from lessons_lib.checks import exercise
+from lessons_lib.checks import exercise, expect
 
 
 @exercise(4)
@@ -33,11 +33,12 @@ def kernel_distance(answer):
     for n, m, size in ((3, 4, 2), (40, 30, 6)):
         x, y = rng.normal(size=(n, size)), rng.normal(0.5, 1, (m, size))
         received, expected = np.asarray(answer(x.copy(), y.copy())), metrics.kernel_distance(x, y).value
-        assert received.shape == (), f"kernel_distance: expected one number; received shape {received.shape}"
+        expect(received.shape == (), f"kernel_distance: expected one number; received shape {received.shape}")
         seen = [hint for hint, mistake in mistakes.items() if np.isclose(received, with_mistake(x, y, **mistake))]
-        assert np.isclose(received, expected, rtol=1e-9, atol=1e-9), (
+        expect(
+            np.isclose(received, expected, rtol=1e-9, atol=1e-9),
             f"kernel_distance of {n} and {m} vectors of length {size}: expected {expected:.6g}; received {received:.6g}. Hint: "
-            + (seen[0] if seen else "work out the three terms one by one, for two vectors in each set.")
+            + (seen[0] if seen else "work out the three terms one by one, for two vectors in each set."),
         )
 
 
@@ -67,9 +68,10 @@ def mended(answer):
         with np.errstate(all="ignore"):
             received = np.asarray(answer(one.copy(), other.copy()))
         expected = max(0.0, metrics.frechet_distance(one, other, resamples=0).value)  # no -0.000
-        assert received.shape == (), f"mended: expected one number; received shape {received.shape}"
+        expect(received.shape == (), f"mended: expected one number; received shape {received.shape}")
         if np.isclose(received, np.sum((one.mean(axis=0) - other.mean(axis=0)) ** 2), atol=1e-9) and expected > received + 1e-3:
             hint = "this is the distance of the means alone."
-        assert abs(received - expected) < 1e-3 * max(1, expected), (
-            f"mended, of {name}: expected {expected:.3f}; received {received:.3f}. Hint: {hint}"
+        expect(
+            abs(received - expected) < 1e-3 * max(1, expected),
+            f"mended, of {name}: expected {expected:.3f}; received {received:.3f}. Hint: {hint}",
         )
