@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help install lessons test lab render bench speed quality course site weights tables lock
+.PHONY: broken help install lessons test lab render bench speed quality course site weights tables lock
 
 PYTHON ?= python3
 # cpu or gpu: which TensorFlow .venv gets; without a word, the one it has.
@@ -8,7 +8,16 @@ LOCK   := requirements$(patsubst -cpu,,-$(EXTRA)).lock
 # Named after the lock's content, so that an unchanged lock installs nothing and an interrupted install starts afresh.
 READY  := .venv/ready-$(EXTRA)-$(firstword $(shell cksum 2>/dev/null <$(LOCK)))
 RUN    := .venv/bin/python -m
-PIP    := $(RUN) pip install --quiet --disable-pip-version-check
+PIP    := $(RUN) pip install --quiet --disable-pip-version-check --no-user
+# Why .venv is of no use, or nothing: such an environment does not survive that its folder or its Python is moved.
+OURS   := import os, sys; from importlib.util import find_spec as find; \
+	sys.exit(not os.path.samefile(find("lessons_lib").origin, "lessons_lib/__init__.py"))
+BROKEN := $(if $(wildcard .venv/ready-*),$(shell .venv/bin/python -I -c '$(OURS)' 2>/dev/null || \
+	echo "This .venv is of another folder, or of a Python that is gone, so it is made anew."))
+# Whatever the locale is; and without settings of other projects, which would send packages elsewhere or bring in others.
+export PYTHONUTF8 := 1
+export KERAS_BACKEND := tensorflow
+unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_DRY_RUN PIP_CONSTRAINT PIP_NO_DEPS PIP_NO_BINARY PYTHONHOME PYTHONPATH
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile | expand -t 18
@@ -59,10 +68,11 @@ tables: $(READY) ## measure what is missing of the lessons' results, hours: LESS
 lock: $(READY) ## resolve the newest allowed versions into the two lock files
 	@.venv/bin/python tools/lock.py
 
-$(READY):
+$(READY): $(if $(BROKEN),broken)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed, \
 	this is %d.%d; name another one: make PYTHON=python3.12" % v[:2])'
 	@test -e $(LOCK) || { echo "EXTRA must be cpu or gpu, received $(EXTRA)"; exit 2; }
+	$(if $(BROKEN),@echo "$(BROKEN)")
 	@echo "Installing $(LOCK) into .venv, once (some minutes)"
 	@$(PYTHON) -m venv --clear .venv
 	@sed -n '/^setuptools==/,/[^\\]$$/p' $(LOCK) >.venv/build.lock # with which the few packages without a wheel are built

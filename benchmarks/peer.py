@@ -27,7 +27,7 @@ NETWORK = {  # the shape of unet.unet(32, 1, (32, 64, 128), 2)
 @contextmanager
 def running(python, batch, side):
     """A function that asks the peer's process, or nothing where `python` lacks the packages, and what it said of itself."""
-    with subprocess.Popen([python, __file__, str(batch), str(side)], stdin=-1, stdout=-1, text=True) as process:
+    with subprocess.Popen([python, __file__, str(batch), str(side)], stdin=-1, stdout=-1, encoding="utf-8") as process:
 
         def ask(request):
             print(request, file=process.stdin, flush=True)

@@ -77,7 +77,7 @@ def peers(python, minutes, images):
         digits, drawn = Path(folder) / "digits.npy", Path(folder) / "drawn.npy"
         np.save(digits, data.to_pixels(weights.arrays("train")[0]))
         asked = [python, script, digits, drawn, str(minutes), str(images), "25"]
-        told = json.loads(subprocess.run(asked, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        told = json.loads(subprocess.run(asked, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout)
         distance = metrics.frechet_distance(judges.features(np.load(drawn)), judges.reference()[0])
     return ["diffusers", "0", str(told["steps"]), table.number(told["minutes"]), table.number(told["loss"]), "", str(distance)]
 

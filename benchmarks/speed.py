@@ -92,7 +92,7 @@ def machine():
     """The machine and the versions, in one line; no names but those of products."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     cpuinfo = Path("/proc/cpuinfo")
-    known = cpuinfo.read_text().split() if cpuinfo.exists() else []
+    known = cpuinfo.read_text("utf-8").split() if cpuinfo.exists() else []
     flags = " ".join(flag.upper() for flag in FLAGS if flag in known)
     versions = f"{keras.backend.backend()} {backend().__version__}, Keras {keras.__version__}"
     return f"{platform.machine()}, {cores} cores, {flags or 'none of the known flags'}; {gpu() or 'no GPU'}; {versions}"

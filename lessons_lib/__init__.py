@@ -6,9 +6,13 @@ The contract that every module keeps:
 - Names are the field's: x_0, x_t, noise, t. An equation is cited as (DDPM, eq. 4).
 - Kernels take randomness as an argument; loops take a seed. Same seed, same machine, same result.
 - Bad input is refused by a message that names the argument, what was expected and what was received.
+
+Keras runs on TensorFlow unless the environment's KERAS_BACKEND names another backend.
 """
 
+import contextlib
 import os
+import sys
 import tempfile
 
 
@@ -37,5 +41,9 @@ def _import_tensorflow_quietly():
 if os.environ.get("TFDS_DATA_DIR") == "":
     del os.environ["TFDS_DATA_DIR"]  # TFDS would take it for the working directory
 
-if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
+if "keras" not in sys.modules:
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # and not what another project left in ~/.keras/keras.json
+if os.environ.get("KERAS_BACKEND") == "tensorflow":
     _import_tensorflow_quietly()
+with contextlib.suppress(ModuleNotFoundError):  # of TensorFlow, as above
+    from lessons_lib import layers, optimizers  # noqa: F401  (so that Keras knows them in the files that it loads)

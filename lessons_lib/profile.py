@@ -1,9 +1,14 @@
-"""How big a run is: `smoke` (does it run at all), `slow` (a slow laptop), `cpu` (a laptop, minutes) or `gpu`."""
+"""How big a run is: `smoke` (does it run at all), `slow` (a slow laptop), `cpu` (a laptop, minutes) or `gpu`.
+
+Every lesson imports this module, which sets Keras as the lessons need it, whatever ~/.keras/keras.json says.
+"""
 
 import os
 import statistics
 import time
 from functools import cache
+
+import keras
 
 PROFILES = ("smoke", "slow", "cpu", "gpu")
 
@@ -11,6 +16,14 @@ PROFILES = ("smoke", "slow", "cpu", "gpu")
 REFERENCE = 180.0
 # Less than this share of it, and lesson 05 in the size `cpu` would take more than a quarter of an hour.
 SLOW = 0.45
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        f"The lessons run on TensorFlow, but Keras on {keras.backend.backend()!r}: unset KERAS_BACKEND (in a notebook, "
+        "%env KERAS_BACKEND=tensorflow in a cell above the first one), and restart the kernel."
+    )
+keras.config.set_floatx("float32")
+keras.config.set_image_data_format("channels_last")
 
 
 def name():
@@ -41,8 +54,7 @@ def speed():
     Two layers, 3x3, 64 to 64 channels at 14x14 positions, in batches of 32: forward, backward and update. A tenth of the steps
     are faster than that.
     """
-    import keras  # here, as most callers of `choose` never measure
-    import numpy as np
+    import numpy as np  # here, as most callers of `choose` never measure
 
     # All has a name and a seed of its own: a lesson's layers are called, and its random numbers are, as if this had not run.
     x = keras.Input((14, 14, 64), name="speed_input")

@@ -1,9 +1,16 @@
 """The networks, as functional Keras models built by small functions."""
 
+from functools import partial
+
 import numpy as np
 from keras import Input, Model, layers
 
 from lessons_lib.layers import GROUPS, AdaptiveGroupNorm, Attention, Rearrange, SinusoidalEmbedding
+
+# Images are NHWC, whatever Keras' settings are on this machine.
+_convolution = partial(layers.Conv2D, padding="same", data_format="channels_last")
+_upsampling = partial(layers.UpSampling2D, data_format="channels_last")
+_pooling = partial(layers.MaxPooling2D, data_format="channels_last")
 
 
 def basic_unet(size=28, channels=1, output_activation=None):
@@ -17,21 +24,18 @@ def basic_unet(size=28, channels=1, output_activation=None):
     if not isinstance(size, int) or size < 4 or size % 4:
         raise ValueError(f"size: expected a positive multiple of 4; received {size!r}")
 
-    def convolution(filters, activation="silu"):
-        return layers.Conv2D(filters, 5, padding="same", activation=activation)
-
     x = noisy = Input((size, size, channels))
-    x = full = convolution(32)(x)
-    x = layers.MaxPooling2D(2)(x)
-    x = half = convolution(64)(x)
-    x = layers.MaxPooling2D(2)(x)
-    x = convolution(64)(x)
+    x = full = _convolution(32, 5, activation="silu")(x)
+    x = _pooling(2)(x)
+    x = half = _convolution(64, 5, activation="silu")(x)
+    x = _pooling(2)(x)
+    x = _convolution(64, 5, activation="silu")(x)
 
-    x = convolution(64)(x)
-    x = layers.Add()([layers.UpSampling2D(2)(x), half])
-    x = convolution(32)(x)
-    x = layers.Add()([layers.UpSampling2D(2)(x), full])
-    x = convolution(channels, output_activation)(x)
+    x = _convolution(64, 5, activation="silu")(x)
+    x = layers.Add()([_upsampling(2)(x), half])
+    x = _convolution(32, 5, activation="silu")(x)
+    x = layers.Add()([_upsampling(2)(x), full])
+    x = _convolution(channels, 5, activation=output_activation)(x)
     return Model(noisy, x, name="basic_unet")
 
 
@@ -69,11 +73,11 @@ def backbone(x_t, embedding, widths, blocks=2, *, attention=None, patch=1):
         return self_attention(x) if level in attention else x
 
     x = Rearrange("b (h p) (w q) c -> b h w (p q c)", p=patch, q=patch)(x_t) if patch > 1 else x_t
-    x = layers.Conv2D(widths[0], 3, padding="same")(x)
+    x = _convolution(widths[0], 3)(x)
     skips = []
     for level in levels:
         if level:
-            x = layers.Conv2D(widths[level], 3, strides=2, padding="same")(x)
+            x = _convolution(widths[level], 3, strides=2)(x)
         for _ in range(blocks):
             x = block(x, level)
             skips.append(x)
@@ -83,14 +87,14 @@ def backbone(x_t, embedding, widths, blocks=2, *, attention=None, patch=1):
         for _ in range(blocks):
             x = block(layers.Concatenate()([x, skips.pop()]), level)
         if level:
-            x = layers.UpSampling2D(2)(x)
+            x = _upsampling(2)(x)
     x = AdaptiveGroupNorm()(x)
-    x = layers.Conv2D(channels * patch**2, 3, padding="same", kernel_initializer="zeros", dtype="float32")(x)
+    x = _convolution(channels * patch**2, 3, kernel_initializer="zeros", dtype="float32")(x)
     return Rearrange("b h w (p q c) -> b (h p) (w q) c", p=patch, q=patch, dtype="float32")(x) if patch > 1 else x
 
 
 def time_embedding(t, width):
-    """The time as a vector: sinusoids, and a small network that makes of them what the blocks need (DDPM, appendix B).
+    """The time as a vector: sinusoids, and a small network that makes of them what the blocks need (as in DDPM's code).
 
     t: (B,) integers; width: even. Gives (B, width), float32 under any policy, and so different for neighbouring times.
     """
@@ -101,16 +105,16 @@ def time_embedding(t, width):
 
 
 def residual_block(x, embedding, width):
-    """Two convolutions beside a shortcut (DDPM, appendix B); the time scales and shifts what is between them.
+    """Two convolutions beside a shortcut, in the order of DDPM's code; the time scales and shifts what is between them.
 
     x: (B, height, width, any); embedding: (B, E). Gives `width` channels. No convolution has a bias.
     Scale and shift: (Nichol and Dhariwal 2021, appendix A).
     """
-    shortcut = x if x.shape[-1] == width else layers.Conv2D(width, 1, use_bias=False)(x)
+    shortcut = x if x.shape[-1] == width else _convolution(width, 1, use_bias=False)(x)
     x = AdaptiveGroupNorm()(x)
-    x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
+    x = _convolution(width, 3, use_bias=False)(x)
     x = AdaptiveGroupNorm()(x, layers.Dense(2 * width, dtype="float32")(embedding))
-    x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
+    x = _convolution(width, 3, use_bias=False)(x)
     return layers.Add()([shortcut, x])
 
 

@@ -1,9 +1,14 @@
 """What is installed, and that all places that speak of it agree."""
 
+import ast
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
+import venv
+from pathlib import Path
 
 import pytest
 import yaml
@@ -97,8 +102,9 @@ def test_every_command_of_the_readme_exists():
     assert {"lessons", "test"} <= told <= targets
 
 
-def make(*words):
-    return subprocess.run(["make", "-C", ROOT, *words], capture_output=True, text=True)
+def make(*words, folder=ROOT, **settings):
+    environment = os.environ | settings
+    return subprocess.run(["make", "-C", folder, *words], capture_output=True, text=True, env=environment)
 
 
 def test_make_says_what_it_knows():
@@ -110,6 +116,66 @@ def test_make_says_what_it_knows():
 def test_a_second_call_installs_nothing():
     assert "pip install" in make("-n", "install", "READY=never").stdout  # what an install looks like
     assert "pip install" not in make("-n", "lessons", "test").stdout
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """A folder with an environment as `make` leaves it, but without packages."""
+    folder = tmp_path / "a course"
+    (folder / "lessons_lib").mkdir(parents=True)
+    (folder / "lessons_lib" / "__init__.py").touch()
+    for name in ("Makefile", "requirements.lock"):
+        shutil.copy(ROOT / name, folder)
+    venv.create(folder / ".venv", symlinks=True)
+    (site,) = folder.glob(".venv/lib/python*/site-packages")
+    (site / "ours.pth").write_text(str(folder))  # an editable install
+    cksum = subprocess.run(["cksum"], stdin=(folder / "requirements.lock").open(), capture_output=True, text=True).stdout.split()[
+        0
+    ]
+    (folder / ".venv" / f"ready-cpu-{cksum}").touch()
+    return folder
+
+
+AGAIN = "This .venv is of another folder, or of a Python that is gone, so it is made anew."
+
+
+def makes_anew(folder):
+    plan = make("-n", "install", folder=folder)
+    assert plan.returncode == 0
+    assert (AGAIN in plan.stdout) == ("venv --clear .venv" in plan.stdout)
+    return AGAIN in plan.stdout
+
+
+def test_an_environment_that_was_moved_or_copied_is_made_anew(installed):
+    assert not makes_anew(installed)
+    second = Path(shutil.copytree(installed, installed.with_name("second"), symlinks=True))
+    assert makes_anew(second)  # its library is the first one's
+    assert not makes_anew(installed)
+    installed.rename(installed.with_name("renamed"))
+    assert makes_anew(installed.with_name("renamed"))
+
+
+def test_an_environment_without_its_python_is_made_anew(installed):
+    for name in (installed / ".venv" / "bin").glob("python*"):
+        name.unlink()
+        name.symlink_to("/nowhere/python3")
+    assert makes_anew(installed)
+
+
+def test_an_environment_without_the_library_is_made_anew(installed):
+    next(installed.glob(".venv/lib/python*/site-packages/ours.pth")).unlink()
+    assert makes_anew(installed)
+
+
+def test_settings_of_other_projects_do_no_harm():
+    """Where packages go and what else is imported; where they come from remains everybody's own business."""
+    settings = dict.fromkeys(
+        ("PIP_USER", "PIP_TARGET", "PIP_CONSTRAINT", "PYTHONPATH", "PYTHONHOME", "PIP_TIMEOUT"), "/elsewhere"
+    )
+    seen = make("-s", "--eval=show: ; @env", "show", **settings).stdout.splitlines()
+    assert {line.partition("=")[0] for line in seen} & settings.keys() == {"PIP_TIMEOUT"}
+    installs = [line for line in make("-n", "install", "READY=never").stdout.splitlines() if "pip install" in line]
+    assert all("--no-user" in line for line in installs)  # which pip.conf may ask for
 
 
 def test_make_refuses_an_unknown_extra_before_installing_anything():
@@ -125,3 +191,40 @@ def test_make_refuses_a_python_that_is_too_new_or_too_old(tmp_path):
     done = make(f"PYTHON={old}", "READY=never", "never")
     assert done.returncode
     assert "Python 3.11, 3.12 or 3.13 is needed, this is 3.10" in done.stderr
+
+
+@pytest.mark.parametrize("folder", ["lessons_lib", "tools", "benchmarks"])
+def test_every_file_is_opened_with_its_encoding(folder):
+    """The locale's is another one on other machines."""
+    calls = 0
+    for path in (ROOT / folder).rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if not isinstance(call, ast.Call):
+                continue
+            name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+            words = {keyword.arg for keyword in call.keywords}
+            given = [one.value for one in call.args if isinstance(one, ast.Constant)]
+            assert not words & {"text", "universal_newlines"}, (path.name, call.lineno)
+            if name in {"read_text", "write_text"} or (name == "open" and "w" in given):
+                calls += 1
+                assert "utf-8" in given or "encoding" in words, (path.name, call.lineno)
+    assert calls
+
+
+def test_a_clone_has_the_same_line_ends_everywhere(tmp_path):
+    """Also where git is told to write others, as Windows' is."""
+    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
+    if tracked.returncode:
+        pytest.skip("this folder is no clone")
+    git = ["git", "-c", "core.autocrlf=true", "-c", "core.eol=crlf"]
+    subprocess.run([*git, "init", "-q", tmp_path], check=True)
+    for name in (".gitattributes", ".ci/run", "Makefile", "notebooks/02_forward_chain.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    subprocess.run([*git, "add", "."], cwd=tmp_path, check=True)
+    for path in tmp_path.iterdir():
+        if path.name != ".git":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    subprocess.run([*git, "checkout", "-q", "."], cwd=tmp_path, check=True)
+    for name in (".ci/run", "Makefile", "notebooks/02_forward_chain.py"):
+        assert b"\r" not in (tmp_path / name).read_bytes(), name

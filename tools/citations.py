@@ -74,7 +74,7 @@ def texts():
 
 def definitions(kind, path):
     """(place, source) of each function and class that a module defines, with its decorators."""
-    lines = path.read_text().splitlines()
+    lines = path.read_text("utf-8").splitlines()
     for node in ast.parse("\n".join(lines)).body:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])

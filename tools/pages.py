@@ -92,7 +92,7 @@ def write(path, text):
     """Replace a file's text at once: whoever reads meanwhile sees the old or the new, and a full disk harms nothing."""
     unfinished = path.with_name(path.name + ".unfinished")
     try:
-        unfinished.write_text(text)
+        unfinished.write_text(text, "utf-8")
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

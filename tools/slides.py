@@ -53,7 +53,7 @@ def write_slides(folder, lessons):
         slides = "\n".join(section(slides) for slides in sections(lesson))
         pages.append(folder / f"{name}.html")
         pages[-1].write_text(
-            PAGE.format(title=html.escape(title), slides=slides, style=HtmlFormatter().get_style_defs("  .highlight"))
+            PAGE.format(title=html.escape(title), slides=slides, style=HtmlFormatter().get_style_defs("  .highlight")), "utf-8"
         )
     return pages
 

@@ -34,7 +34,7 @@ def main(lesson, cells=None, folder=weights.RESULTS):
     """Measure what is missing or no longer holds; gives {name: what is known of the cell}."""
     path = Path(folder) / f"{lesson}.json"
     cells = list(importlib.import_module(f"tables_{lesson}").cells() if cells is None else cells)
-    known = json.loads(path.read_text()) if path.exists() else {}
+    known = json.loads(path.read_text("utf-8")) if path.exists() else {}
     table = {cell.name: known[cell.name] for cell in cells if cell.name in known}
     for number, cell in enumerate(cells, 1):
         made = {"settings": cell.settings, "weights": {name: weights.read(name)["sha256"] for name in cell.weights}}
@@ -54,7 +54,7 @@ def main(lesson, cells=None, folder=weights.RESULTS):
 
 def code():
     """The commit that measures."""
-    describe = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    describe = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, encoding="utf-8", check=False)
     return describe.stdout.strip() or "unknown"
 
 

@@ -221,7 +221,7 @@ def arrays(split):
 
 def described(split):
     """What every card says of how a training starts: data, code, versions, machine and seed."""
-    describe = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    describe = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, encoding="utf-8", check=False)
     return {
         "data": f"MNIST, split {split}, as TensorFlow Datasets has it",
         "data_sha256": hashlib.sha256(data.to_pixels(arrays(split)[0]).tobytes()).hexdigest(),  # of the pixels, in its order

@@ -42,7 +42,7 @@ def write(model, path, card, *, dtype="float32"):
             _halve(unfinished)
         card = json.dumps({**card, "stored": dtype, "sha256": sha256(unfinished)}, indent=1) + "\n"
         os.replace(unfinished, path)
-        unfinished.write_text(card)
+        unfinished.write_text(card, "utf-8")
         os.replace(unfinished, _card(path))
     finally:
         unfinished.unlink(missing_ok=True)
@@ -52,7 +52,7 @@ def read(name):
     """The card of weights, `name` as for `find`. Raises WeightsError if either is missing, or they are not what the card says."""
     path = find(name)
     try:
-        card = dict(json.loads(_card(path).read_text()))
+        card = dict(json.loads(_card(path).read_text("utf-8")))
         received = sha256(path)
     except (OSError, ValueError, TypeError) as error:
         known = ", ".join(sorted(one.name.partition(".")[0] for one in FOLDER.glob("*.weights.h5")))
@@ -88,7 +88,7 @@ def results(lesson):
     Raises WeightsError if there are none, or if a cell was measured with other packaged weights than those that are here.
     """
     try:
-        cells = dict(json.loads((RESULTS / f"{lesson}.json").read_text()))
+        cells = dict(json.loads((RESULTS / f"{lesson}.json").read_text("utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise WeightsError(f"results of lesson {lesson}: expected {lesson}.json in {RESULTS.name}; received {error}") from error
     here = {name: read(name)["sha256"] for cell in cells.values() for name in cell["weights"]}
