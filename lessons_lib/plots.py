@@ -1,14 +1,18 @@
 """Figures that every lesson shares. Each returns a picture with alt text, which a notebook shows as a cell's last line."""
 
+import inspect
 import io
 import os
 import time
+from base64 import b64encode
 from collections import Counter
+from html import escape
 from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
 
 import imageio.v3 as iio
+import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import numpy as np
 from einops import rearrange
@@ -23,6 +27,8 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"  # told a
 DPI = 144  # twice what a page shows, for sharp text on sharp screens
 JPEG = {"quality": 90, "subsampling": 0}  # colours at full resolution, or edges get fringes; "optimize" fails on noise
 RECENT = 10.0  # seconds: how far back `progress` looks to tell the time left
+
+plt.rcdefaults()  # the same figures for everybody: a personal matplotlibrc may turn images upside down, or need LaTeX
 
 
 def show(figure, alt, *, photo=False):
@@ -140,7 +146,7 @@ def plot_schedule(schedules, alt):
         rates.plot(way, schedule.signal_rate[1:], color=color, linestyle=style, linewidth=2, label=label)
         ratios.plot(way, 10 / np.log(10) * schedule.log_snr[1:], color=color, linestyle=style, linewidth=2, label=label)
     ratios.axhline(0, color="black", linewidth=0.6)
-    rates.set(xlabel="t / T", ylabel="signal rate, sqrt(alpha_bar)", ylim=(0, 1))
+    rates.set(xlabel="t / T", ylabel=r"signal rate, $\sqrt{\bar\alpha_t}$", ylim=(0, 1))
     ratios.set(xlabel="t / T", ylabel="signal-to-noise ratio, dB")
     figure.legend(*rates.get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
     return show(figure, alt)
@@ -150,22 +156,26 @@ def plot_unet(model, alt):
     """A `unet.unet` as the U that it is: a bar for each step, as high as its image and as wide as it has channels.
 
     Below a bar stand its positions and channels. Arrows follow the data: on, down, up, and across for the skips, each of which
-    ends at the part of a bar that it brings, beside what comes from below. Lengths are in inches.
+    ends at the part of a bar that it brings, beside what comes from below. Their labels name what makes a grey bar. A row of
+    its own shows where the time enters. Lengths are in inches.
     """
     steps = _unet_steps(model)
-    sides = sorted({image.shape[1] for image, _, _ in steps}, reverse=True)
+    sides = sorted({image.shape[1] for image, *_ in steps}, reverse=True)
     heights = {side: max(1.2 * side / sides[0], 0.25) for side in sides}
     middles = {side: -sum(heights[above] + 0.65 for above in sides[:level]) for level, side in enumerate(sides)}
     middles = {side: top - heights[side] / 2 for side, top in middles.items()}
-    inch = 0.6 / max(image.shape[3] for image, _, _ in steps)
+    inch = 0.6 / max(image.shape[3] for image, *_ in steps)
     right, bars, lifts, before = 0.0, {}, Counter(), None
 
     figure, axes = plt.subplots()
-    for image, parts, color in steps:
+    for image, parts, color, operation in steps:
         _, side, _, channels = image.shape
         width, middle, top = max(inch * channels, 0.04), middles[side], middles[side] + heights[side] / 2
         slot = max(width, 0.36)  # as wide as its label
-        left, right = right + 0.13 + (slot - width) / 2, right + 0.13 + slot
+        slack = (slot - width) / 2
+        along = operation if before and middle == before.middle else ""  # stands above the arrow, which must be as long
+        gap = max(0.13, 0.2 + 0.055 * len(along) - slack - before.slack) if along else 0.13
+        left, right = right + gap + slack, right + gap + slot
         center, end = left + width / 2, left
         for part, part_color in zip(parts, (color, GREEN), strict=False):
             begin, end = end, end + width * part.shape[3] / channels
@@ -176,20 +186,30 @@ def plot_unet(model, alt):
         axes.text(center, middle - heights[side] / 2 - 0.05, label, ha="center", va="top", fontsize=8, linespacing=1.1)
         if before and middle < before.middle:
             _arrow(axes, (before.right, before.middle), (center, top), "angle,angleA=0,angleB=90,rad=0")
+            axes.text(center + 0.04, (before.middle + top) / 2, operation, ha="left", va="center", fontsize=7)
         elif before and middle > before.middle:
             _arrow(axes, (before.center, before.top), (left, middle), "angle,angleA=90,angleB=0,rad=0")
+            axes.text(before.center - 0.04, (before.top + middle) / 2, operation, ha="right", va="center", fontsize=7)
         elif before:
             _arrow(axes, (before.right, middle), (left, middle))
+            axes.text((before.right + left) / 2, middle + 0.02, operation, ha="center", va="bottom", fontsize=7)
         if len(parts) > 1:
             source, goal = bars[id(parts[1])], (begin + end) / 2
             lifts[side] += 1
             lift = top + 0.05 + 0.12 * lifts[side]
             axes.plot([source.center, source.center, goal], [top, lift, lift], color=GREEN, linewidth=1.2)
             _arrow(axes, (goal, lift), (goal, top), color=GREEN)
-        before = bars[id(image)] = SimpleNamespace(right=left + width, center=center, middle=middle, top=top)
+        before = bars[id(image)] = SimpleNamespace(right=left + width, center=center, middle=middle, top=top, slack=slack)
+
+    x, row = (right - 3.1) / 2, middles[sides[-1]] - heights[sides[-1]] / 2 - 0.65
+    for text, width in ("t", 0.05), ("sinusoids, dense layers", 1.3):
+        axes.text(x, row, text, va="center", fontsize=8)
+        _arrow(axes, (x + width + 0.05, row), (x + width + 0.25, row))
+        x += width + 0.3
+    axes.text(x, row, "every residual block", va="center", fontsize=8, color=BLUE)
 
     names = {GREY: "input, convolution, resizing", BLUE: "residual block, told t", ORANGE: "self-attention", GREEN: "skip"}
-    axes.set(xlim=(0, right + 0.13), ylim=(middles[sides[-1]] - heights[sides[-1]] / 2 - 0.4, 0.1 + 0.12 * lifts[sides[0]]))
+    axes.set(xlim=(0, right + 0.13), ylim=(row - 0.15, 0.1 + 0.12 * lifts[sides[0]]))
     axes.set_position((0, 0, 1, 1))
     axes.axis("off")
     figure.set_size_inches(np.ptp(axes.get_xlim()), np.ptp(axes.get_ylim()))
@@ -227,65 +247,140 @@ def save_gif(path, frames, *, fps=10, columns=8, low=-1.0, scale=None):
         unfinished.unlink(missing_ok=True)
 
 
-def progress(items, total, label, note=lambda: ""):
+def sliders(draw, *, button=None, **ranges):
+    """A picture with sliders below it: `draw(**values)` is called again when one is moved, or when the button is pressed.
+
+    draw: gives a picture, as all functions here do. ranges: for each of its arguments (low, high) or (low, high, step), floats
+    or integers; a slider begins in the middle. button: the words on it, or None for none; with one, the first picture too waits
+    until it is pressed. Gives a widget, which a notebook shows as a cell's last line.
+    """
+    # No Output widget, as `interact` makes: executing a notebook with one hangs now and then (nbclient, issue 312).
+    kinds = {name: all(isinstance(one, int) for one in span) for name, span in ranges.items()}
+    handles = {
+        name: (widgets.IntSlider if kinds[name] else widgets.FloatSlider)(
+            min=span[0],
+            max=span[1],
+            step=span[2] if len(span) > 2 else 1 if kinds[name] else (span[1] - span[0]) / 100,
+            value=(span[0] + span[1]) // 2 if kinds[name] else (span[0] + span[1]) / 2,
+            description=name,
+            continuous_update=False,  # a picture takes a moment
+        )
+        for name, span in ranges.items()
+    }
+    picture, press = widgets.HTML(), widgets.Button(description=button or "")
+
+    def redraw(_=None):
+        image = draw(**{name: handle.value for name, handle in handles.items()})
+        source = f"data:image/{image.format};base64,{b64encode(image.data).decode()}"
+        picture.value = f'<img src="{source}" width="{image.width}" alt="{escape(image.metadata["alt"])}">'
+
+    if button:
+        press.on_click(redraw)
+    else:
+        redraw()
+        for handle in handles.values():
+            handle.observe(redraw, "value")
+    box = widgets.VBox([*handles.values(), *[press] * bool(button), picture])
+    box.add_class("lessons-sliders")
+    return box
+
+
+def progress(items, total, label, note=lambda: "", *, done=0):
     """Go through `items` under one updating line: label, bar, count, time left, and what `note()` says.
 
-    The time left is judged by the last seconds (RECENT), so that it follows a machine that becomes slower. In the end one line
-    stays, with the time it took. Outside a notebook only that line is printed.
+    done: how many of the total were done before. The time left is judged by the last seconds (RECENT), so that it follows a
+    machine that becomes slower. In the end one line stays, with the time it took, also after an error or an interrupt. Outside
+    a notebook only that line is printed.
     """
-    start = shown = before = time.monotonic()
-    notebook = get_ipython() is not None and hasattr(get_ipython(), "kernel")
+    shell = get_ipython()
+    notebook = shell is not None and hasattr(shell, "kernel")
+    line = _progress(items, total, label, note, done, notebook)
+    if notebook:  # an interrupted cell keeps the line alive, with the rest of its variables
+
+        def close(_):
+            if inspect.getgeneratorstate(line) != inspect.GEN_CREATED:  # else a later cell goes through it
+                line.close()
+                shell.events.unregister("post_run_cell", close)
+
+        shell.events.register("post_run_cell", close)
+    return line
+
+
+def _progress(items, total, label, note, before, notebook):
+    start = shown = last = time.monotonic()
     line = display({"text/plain": f"{label}: starting"}, raw=True, display_id=True) if notebook else None
-    done, recent, count = 0, 0.0, 0.0  # the recent past, which fades: its seconds and its items
+    here, recent, count = 0, 0.0, 0.0  # items; and the recent past, which fades: its seconds and its items
     try:
         for item in items:
             yield item
-            done += 1
+            here += 1
             now = time.monotonic()
-            took, before = now - before, now
-            kept = np.exp(-took / RECENT) if done > 2 else 0.0  # the first item, in which all is compiled, is forgotten
+            took, last = now - last, now
+            kept = np.exp(-took / RECENT) if here > 2 else 0.0  # the first item, in which all is compiled, is forgotten
             recent, count = kept * recent + took, kept * count + 1
             if notebook and now - shown > 0.5:
-                shown = now
+                shown, done = now, before + here
                 bar = "█" * round(20 * done / total)
                 left = recent / count * (total - done)
                 text = f"{label} |{bar:<20}| {done}/{total}, {left:.0f} s left {note()}"
                 line.update({"text/plain": text}, raw=True)
     finally:  # also when the loop is left early
-        text = f"{label}: {done} in {time.monotonic() - start:.0f} s {note() if done else ''}".rstrip()
+        resumed = f"{before + here} of {total}, {here} of them" if before else here
+        text = f"{label}: {resumed} in {time.monotonic() - start:.0f} s {note() if here else ''}".rstrip()
         line.update({"text/plain": text}, raw=True) if notebook else print(text)
 
 
 def fit_progress(steps, label):
-    """The same line for `fit`: a callback that goes through so many steps, and notes the losses."""
-    losses = {}
-    line = progress(range(steps), steps, label, lambda: ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items()))
+    """The same line for `fit`: a callback that goes through so many steps, and notes the losses.
+
+    A run that goes on from a checkpoint begins with the steps that are done.
+    """
+    losses, line = {}, None
+
+    def note():
+        return ", ".join(f"{name} {loss:.3f}" for name, loss in losses.items())
+
+    def begin(epoch, logs):
+        nonlocal line
+        if line is None:
+            done = epoch * callback.params["steps"]  # Keras', in an epoch
+            line = progress(range(steps - done), steps, label, note, done=done)
+            next(line)
 
     def step(batch, logs):
         losses.update(logs)
         next(line, None)
 
-    return LambdaCallback(
-        on_train_begin=lambda logs: next(line),
+    callback = LambdaCallback(
+        on_epoch_begin=begin,
         on_train_batch_end=step,
         on_epoch_end=lambda epoch, logs: losses.update(logs),
-        on_train_end=lambda logs: line.close(),
+        on_train_end=lambda logs: line and line.close(),
     )
+    return callback
 
 
 def _unet_steps(model):
-    """The steps of a `unet.unet` in their order: its image, the parts that are side by side in it, and its colour."""
+    """The steps of a `unet.unet` in their order: its image, the parts that are side by side in it, its colour, its operation."""
     made_by = {id(layer.output): layer for layer in model.layers}
     steps = []
+
+    def operation(layer):
+        kind = type(layer).__name__
+        if kind == "Conv2D" and layer.strides[0] == 1:
+            return "norm, conv" if type(made_by[id(layer.input)]).__name__ == "AdaptiveGroupNorm" else "conv"
+        grows = kind == "Rearrange" and layer.output.shape[1] > layer.input.shape[1]
+        return {"Conv2D": "stride 2", "UpSampling2D": "\u00d72", "Rearrange": "unfold" if grows else "fold"}.get(kind, "")
+
     for layer in model.layers:
         kind, image = type(layer).__name__, layer.output
         if kind == "Concatenate":
-            steps.append((image, layer.input, GREY))
+            steps.append((image, layer.input, GREY, ""))
         elif kind == "Add":  # to a shortcut
             attention = type(made_by[id(layer.input[1])]).__name__ == "Dense"
-            steps.append((image, [image], ORANGE if attention else BLUE))
+            steps.append((image, [image], ORANGE if attention else BLUE, ""))
         elif kind in ("Rearrange", "UpSampling2D") or (kind == "Conv2D" and layer.use_bias) or layer.name == "x_t":
-            steps.append((image, [image], GREY))
+            steps.append((image, [image], GREY, operation(layer)))
     return steps
 
 

@@ -44,7 +44,6 @@ from itertools import pairwise
 import keras
 import matplotlib.pyplot as plt
 import numpy as np
-from ipywidgets import interact
 
 from lessons_lib import diffusion, judges, oracle, plots, sampling, schedule, training
 from lessons_lib.checks import lesson_06 as checks
@@ -453,7 +452,7 @@ def after(step):
     return plots.show_filmstrip(rows, alt, row_labels=["x_t", "guess"])
 
 
-sliders = interact(after, step=(1, STEPS))
+plots.sliders(after, step=(1, STEPS))
 
 # %% [markdown]
 # ## What can go wrong

@@ -65,7 +65,7 @@ DONE = """() => {
   const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(prompt => prompt.textContent);
   return prompts.some(prompt => /\\d/.test(prompt)) && !prompts.some(prompt => prompt.includes('*'));
 }"""
-ANOTHER = "src => { const picture = document.querySelector('.widget-interact img'); return picture && picture.src !== src; }"
+ANOTHER = "src => { const picture = document.querySelector('.lessons-sliders img'); return picture && picture.src !== src; }"
 
 
 def run_all(page, lab, name, notebook):
@@ -107,7 +107,7 @@ def test_a_lesson_runs_and_its_widget_answers(browser, lab, lesson):
     solutions = [cell for cell in notebook.cells if "solution" in cell.metadata.get("tags", [])]
     assert sum("well done" in output.get("text", "") for output in told) == len(solutions)  # of the checks
 
-    widget = page.locator(".widget-interact")
+    widget = page.locator(".lessons-sliders")
     widget.scroll_into_view_if_needed()
     button, picture = widget.get_by_role("button"), widget.locator("img")
     if button.count():  # it draws when it is told to

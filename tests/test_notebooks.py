@@ -78,6 +78,12 @@ def test_the_outputs_are_whole_and_free_of_noise(name):
 
 
 @each_lesson
+def test_no_lesson_waits_for_a_widget(name):
+    """Executing a notebook with ipywidgets' `interact` hangs now and then (nbclient, issue 312); `plots.sliders` does not."""
+    assert not [cell for cell in code_cells(source(name)) if re.search(r"\binteract|ipywidgets", cell.source)]
+
+
+@each_lesson
 def test_a_second_rendering_changes_little(name):
     notebook = rendered(name)
     assert [cell.id for cell in notebook.cells] == [cell.id for cell in tool.to_notebook(name).cells]

@@ -1,4 +1,5 @@
 import io
+import os
 import re
 import struct
 import subprocess
@@ -308,6 +309,19 @@ def test_a_unet_is_drawn_with_all_its_steps(monkeypatch):
     assert [sum(bar.get_facecolor() == to_rgba(color) for bar in bars) for color, _ in colors] == [n for _, n in colors]
 
 
+@pytest.mark.parametrize(
+    ("widths", "patch", "operations"),
+    [
+        ((8, 24), 2, ["fold", "conv", "stride 2", "\u00d72", "norm, conv", "unfold"]),
+        ((8, 8, 8), 1, ["conv", "stride 2", "stride 2", "\u00d72", "\u00d72", "norm, conv"]),
+    ],
+)
+def test_a_drawn_unet_names_what_makes_its_grey_bars_and_where_the_time_enters(widths, patch, operations, monkeypatch):
+    axes, named, _, _ = the_u(monkeypatch, unet.unet(16, 1, widths, 1, patch=patch))
+    rest = [text.get_text() for text in axes.texts if text not in named and not text.get_text().isdigit()]
+    assert [text for text in rest if text] == [*operations, "t", "sinusoids, dense layers", "every residual block"]
+
+
 def test_every_skip_of_a_drawn_unet_ends_at_the_channels_that_it_brings(monkeypatch):
     axes, _, bars, ends = the_u(monkeypatch, unet.unet(16, 3, (8, 24), blocks=2, patch=2))
     skips = [bar for bar in bars if bar.get_facecolor() == to_rgba(plots.GREEN)]
@@ -324,7 +338,9 @@ def test_every_skip_of_a_drawn_unet_ends_at_the_channels_that_it_brings(monkeypa
 )
 def test_no_label_of_a_drawn_unet_covers_another_or_a_bar(size, widths, blocks, patch, monkeypatch):
     axes, named, bars, _ = the_u(monkeypatch, unet.unet(size, 1, widths, blocks, patch=patch))
-    boxes = [text.get_window_extent() for text in named] + [axes.get_legend().get_window_extent()]
+    others = [text for text in axes.texts if not isinstance(text, Annotation) and not text.get_text().isdigit()]
+    assert set(named) < set(others)
+    boxes = [text.get_window_extent() for text in others if text.get_text()] + [axes.get_legend().get_window_extent()]
     boxes += [bar.get_window_extent() for bar in bars]
     boxes = [box.shrunk(0.99, 0.99) for box in boxes]
     assert not [(i, j) for i, one in enumerate(boxes) for j in range(i) if one.overlaps(boxes[j])]
@@ -423,6 +439,52 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM
         assert gif.n_frames == 5
 
 
+def test_sliders_redraw_a_picture_with_its_alt_text():
+    drawn = []
+
+    def draw(level, count):
+        drawn.append((level, count))
+        return plots.show_images(np.full((count, 8, 8, 1), level, np.float32), f'At <{level:.1f}> "{count}".')
+
+    box = plots.sliders(draw, level=(0.0, 1.0, 0.5), count=(1, 9))
+    level, count, picture = box.children
+    assert drawn == [(0.5, 5)]
+    first = picture.value
+    assert 'alt="At &lt;0.5&gt; &quot;5&quot;."' in first
+    level.value = 1.0
+    count.value = 2
+    assert drawn[1:] == [(1.0, 5), (1.0, 2)]
+    assert picture.value != first
+
+    box = plots.sliders(draw, button="draw", level=(0.0, 1.0), count=(1, 9))
+    level, count, press, picture = box.children
+    count.value = 3
+    assert (len(drawn), picture.value) == (3, "")
+    press.click()
+    assert drawn[3:] == [(0.5, 3)]
+    assert picture.value.startswith('<img src="data:image/png;base64,iVBOR')
+
+
+def test_figures_look_the_same_for_everybody(tmp_path):
+    """Whatever a personal matplotlibrc asks for."""
+    (tmp_path / "matplotlibrc").write_text("image.origin: lower\ntext.usetex: True\nfont.size: 20\nsavefig.facecolor: black\n")
+    code = """
+import hashlib, sys
+from lessons_lib import plots, schedule
+import numpy as np
+strip = plots.show_filmstrip(np.linspace(-1, 1, 4 * 64).astype("f").reshape(2, 2, 8, 8, 1), "A ramp.", row_labels=["a", "b"])
+loss = plots.plot_loss([3.0, 2.0, 1.0], "It falls.")
+print(*(hashlib.sha256(picture.data).hexdigest() for picture in (strip, loss)))
+"""
+    ours, plain = (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"MATPLOTLIBRC": str(place)}
+        )
+        for place in (tmp_path, os.devnull)
+    )
+    assert ours.stdout == plain.stdout != "", ours.stderr
+
+
 def test_progress_outside_a_notebook_leaves_one_line(capsys):
     seen = []
     for item in plots.progress(range(5), 5, "adding", lambda: f"sum {sum(seen)}"):
@@ -450,10 +512,57 @@ def test_progress_of_fit_leaves_one_line(capsys, stop, line):
     assert re.sub(r"in \d+ s", "in 0 s", capsys.readouterr().out) == f"{line} loss 0.000, val_loss 0.000\n"
 
 
+def test_progress_of_a_run_that_goes_on_begins_where_it_stopped(capsys):
+    image = keras.Input((1,))
+    model = keras.Model(image, keras.layers.Dense(1)(image))
+    model.compile("sgd", "mse")
+    x = np.zeros((8, 1), np.float32)
+    progress = plots.fit_progress(10, "fitting")
+    model.fit(x, x, batch_size=4, initial_epoch=3, epochs=5, callbacks=[progress], verbose=0)
+    assert re.sub(r"in \d+ s", "in 0 s", capsys.readouterr().out) == "fitting: 10 of 10, 4 of them in 0 s loss 0.000\n"
+
+
+class Shell:
+    """IPython's, as far as `progress` knows it."""
+
+    kernel = True
+
+    def __init__(self):
+        self.called, self.events = [], self
+
+    def register(self, event, call):
+        assert event == "post_run_cell"
+        self.called.append(call)
+
+    def unregister(self, event, call):
+        self.called.remove(call)
+
+    def end_cell(self):
+        for call in list(self.called):
+            call("its result")
+
+
+def test_progress_closes_when_its_cell_is_interrupted(monkeypatch):
+    shown, shell = [], Shell()
+    handle = types.SimpleNamespace(update=lambda data, raw: shown.append(data["text/plain"]))
+    monkeypatch.setattr(plots, "get_ipython", lambda: shell)
+    monkeypatch.setattr(plots, "display", lambda data, raw, display_id: handle)
+    line, later = plots.progress(range(5), 5, "one"), plots.progress(range(5), 5, "another", done=2)
+    for item in line:
+        if item == 3:
+            break  # as far as a KeyboardInterrupt comes
+    assert not shown  # `line` lives on
+    shell.end_cell()
+    assert shown == ["one: 3 in 0 s"]
+    assert len(list(later)) == 5  # begun in the next cell, and not closed before
+    shell.end_cell()
+    assert (len(shown), shell.called) == (2, [])
+
+
 def test_progress_in_a_notebook_updates_one_display(monkeypatch, capsys):
     shown = []
     handle = types.SimpleNamespace(update=lambda data, raw: shown.append(data["text/plain"]))
-    monkeypatch.setattr(plots, "get_ipython", lambda: types.SimpleNamespace(kernel=True))
+    monkeypatch.setattr(plots, "get_ipython", Shell)
     monkeypatch.setattr(plots, "display", lambda data, raw, display_id: shown.append(data["text/plain"]) or handle)
     clock = iter(range(100))
     monkeypatch.setattr(plots.time, "monotonic", lambda: next(clock))
@@ -467,22 +576,26 @@ def test_progress_in_a_notebook_updates_one_display(monkeypatch, capsys):
     assert capsys.readouterr().out == ""
 
 
-def time_left(monkeypatch, seconds):
-    """{items done: seconds left, as the display tells}; `seconds`: how long each item takes."""
+def time_left(monkeypatch, seconds, done=0):
+    """{items done: seconds left, as the display tells}; `seconds`: how long each item takes, `done` of which lie behind."""
     now, told = [0.0], []
     handle = types.SimpleNamespace(update=lambda data, raw: told.append(data["text/plain"]))
-    monkeypatch.setattr(plots, "get_ipython", lambda: types.SimpleNamespace(kernel=True))
+    monkeypatch.setattr(plots, "get_ipython", Shell)
     monkeypatch.setattr(plots, "display", lambda data, raw, display_id: handle)
     monkeypatch.setattr(plots.time, "monotonic", lambda: now[0])
-    for took in plots.progress(seconds, len(seconds), "steps"):
+    for took in plots.progress(seconds[done:], len(seconds), "steps", done=done):
         now[0] += took
-    assert told.pop() == f"steps: {len(seconds)} in {sum(seconds):.0f} s"
+    assert told.pop().endswith(f"{len(seconds) - done}{' of them' if done else ''} in {sum(seconds[done:]):.0f} s")
     return {int(done): int(left) for done, left in re.findall(r"(\d+)/\d+, (\d+) s left", "\n".join(told))}
 
 
 def test_the_first_item_in_which_all_is_compiled_is_left_out_of_the_time_left(monkeypatch):
     left = time_left(monkeypatch, [30.0] + 5 * [1.0])
     assert left == {1: 5 * 30, 2: 4, 3: 3, 4: 2, 5: 1, 6: 0}  # after the first one there is nothing else to go by
+
+
+def test_the_time_left_of_a_run_that_goes_on_is_of_what_is_left(monkeypatch):
+    assert time_left(monkeypatch, 100 * [1.0], done=90) == {done: 100 - done for done in range(91, 101)}
 
 
 def test_the_time_left_follows_a_machine_that_becomes_half_as_fast(monkeypatch):
