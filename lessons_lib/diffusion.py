@@ -12,7 +12,7 @@ from lessons_lib.schedule import check_float, known, same_shape
 
 
 def corrupt(x, noise, amount):
-    """Mix data with noise by hand, (1 - amount) * x + amount * noise: lesson 01's naive process, no paper's.
+    """Mix data with noise by hand, along a straight line: (1 - amount) * x + amount * noise, lesson 01's naive process.
 
     x, noise: (B, ...), of comparable range; amount: (B,), one number per image in [0, 1], 1 being noise alone.
     """
@@ -66,7 +66,7 @@ def to_noise(x_t, x_0, alpha_bar):
 
 
 def to_velocity(x_0, noise, alpha_bar):
-    """The velocity v, a target of even size at every t (Salimans and Ho 2022, section 4).
+    """The velocity v, a target whose x_0 stays stable at every t (Salimans and Ho 2022, section 4).
 
     x_0, noise: (B, ...); alpha_bar: (B, 1, ...) or a number, in [0, 1].
     """

@@ -52,11 +52,11 @@ def frechet_distance(x, y, *, resamples=100, seed=0):
 
 
 def frechet_at_infinity(x, y, *, splits=10, seed=0):
-    """The `frechet_distance` that ever more images like those of x would have: its bias falls as 1 / N (Chong and Forsyth 2020).
+    """The `frechet_distance` that ever more images like those of x would have (Chong and Forsyth 2020).
 
-    So twice the distance of all images, less that of half of them, has none of it; the mean over random halves. x: features,
-    (N, D), N at least 40. y: the same, of which all are taken, or `Statistics`. Gives an `Estimate`, which may be below 0; its
-    error is a jackknife's, each time without a tenth of x.
+    Its bias falls roughly as 1 / N, so that twice the distance of all images, less that of half of them, has none of it; the mean
+    over random halves. x: features, (N, D), N at least 40. y: the same, of which all are taken, or `Statistics`. Gives an
+    `Estimate`, which may be below 0; its error is a jackknife's, each time without a tenth of x.
     """
     x, splits = _checked("x", x, least=40), whole("splits", splits, 1)
     y = y if isinstance(y, Statistics) else statistics(y)
