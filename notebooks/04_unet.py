@@ -668,13 +668,13 @@ def by_heart(model, steps):
 
 losses = by_heart(network, STEPS)
 easy = np.square(np.sqrt(1 - linear.at(t, like=x_t)) * x_t - noise).mean()
-last_loss = np.median(losses[-5:])
-assert last_loss < choose(smoke=0.35, cpu=1e-4, gpu=1e-4)
+last_loss = np.median(losses[-choose(smoke=5, cpu=20, gpu=20) :])
+assert last_loss < choose(smoke=0.35, cpu=7e-4, gpu=7e-4)
 np.testing.assert_allclose(easy, 0.27, atol=0.05)
 plots.plot_loss(
     losses,
-    "The loss on one batch, from 1 to below 0.0001 in 250 steps, and two dashed lines at the "
-    "top: the answer 0 costs 1, and the noise rate times x_t about a quarter of it.",
+    "The loss on one batch, which falls from 1 to about 0.0001, and two horizontal lines: the "
+    "answer 0 costs 1, and the noise rate times x_t costs 0.27.",
     baselines={"answer 0": 1.0, "answer noise rate times x_t": easy},
 )
 
@@ -683,8 +683,8 @@ fresh = normal(*x_0.shape)
 with_fresh = np.asarray(diffusion.add_noise(x_0, fresh, linear.at(t, like=x_0)))
 fresh_loss = loss(network, with_fresh, t, fresh)
 print(f"with fresh noise on the same images at the same times, the loss is {fresh_loss:.2f}")
-assert fresh_loss > choose(smoke=0.8, cpu=2000, gpu=2000) * last_loss
-assert 0.08 < fresh_loss < 0.4
+assert fresh_loss > choose(smoke=0.8, cpu=200, gpu=200) * last_loss
+np.testing.assert_allclose(fresh_loss, choose(smoke=0.22, cpu=0.15, gpu=0.15), atol=0.04)
 worth = 0.01 * linear.noise_rate[[900, T]] / linear.signal_rate[[900, T]]
 np.testing.assert_allclose(worth, (0.6, 1.6), rtol=0.05)
 
@@ -699,19 +699,19 @@ assert off[t > 900].mean() > 10 * off[t < 700].mean()  # the grain
 plots.show_filmstrip(
     [x_0[in_order], x_t[in_order], recovered[in_order], from_fresh[in_order]],
     "Eight digits of the batch, from little noise to nearly nothing else; what is left when the "
-    "network's noise is taken away: digits that match the originals, with some grain at the "
-    "highest noise; and the same from fresh noise: the later, the less of the digit.",
+    "network's noise is taken away: digits that match the originals, except for strong grain "
+    "at the highest noise; and the same from fresh noise: the later, the less of the digit.",
     row_labels=["x_0", "x_t", "x_0, recovered", "from fresh noise"],
     column_labels=[f"t={t[i]}" for i in in_order],
 )
 
 # %% [markdown]
 # It recovers digits from what looks like pure noise because it knows this noise by heart. With fresh noise, in the
-# last row, the loss is some 0.2 (0.15 and 0.22 in two runs), thousands of times as large. That is still well below 1,
-# since part of any noise is easy to see: $\sqrt{1-\bar\alpha_t}\, x_t$ alone reaches 0.27.
+# last row, the loss is about 0.15, hundreds of times as large. That is still well below 1, since part of any noise is
+# easy to see: $\sqrt{1-\bar\alpha_t}\, x_t$ alone reaches 0.27.
 #
-# A loss below 0.0001 is an RMS error below 0.01 in the noise. Late, even 0.01 is not quite enough: it becomes 0.6 in
-# the picture at $t = 900$, and 1.6 at $t = 1000$ (lesson 03).
+# A loss of 0.0001 is an RMS error of 0.01 in the noise. Late, even this is not enough: it becomes 0.6 in the picture
+# at $t = 900$, and 1.6 at $t = 1000$ (lesson 03).
 #
 # **Does it listen to the time?** Learning by heart does not require it. To see this, we plant a mistake in a second
 # network, which replaces every time by 500, and let it learn for half as many steps. Then we tell both networks wrong
