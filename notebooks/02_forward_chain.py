@@ -26,7 +26,7 @@
 # - **repair** a common shortcut, a schedule that stops long before pure noise.
 #
 # **You need** lesson 01, the Gaussian with its mean and variance, least squares, correlation and the standard error.
-# To run, it takes <!-- measured -->about 1 minute on two CPU cores and 1.3 GB of memory<!-- /measured -->.
+# To run, it takes <!-- measured -->about 1 minute on two CPU cores and 1.2 GB of memory<!-- /measured -->.
 
 # %%
 try:
@@ -385,8 +385,7 @@ for t in (100, 300, 400, 600, 700, 1000):
     print(f"{share_read[t]:4.0%} of the digits read")
     share = alpha_bar[t] * x_0.var() / (alpha_bar[t] * x_0.var() + 1 - alpha_bar[t])
     assert abs(correlation[t] - np.sqrt(share)) < 4 / np.sqrt(x_0.size)
-assert abs(x_0.var() - 0.39) < 0.02
-assert abs(np.mean(x_0**2) - 0.93) < 0.06
+assert abs(x_0.var() - 0.39) < 0.02 and abs(np.mean(x_0**2) - 0.93) < 0.06
 assert abs(decibels[300] + 1.8) < 0.1
 assert abs(correlation[300] - 0.45) < 0.01
 assert 0.85 < share_read[300] < 0.98
