@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: broken help install lessons test lab render bench speed quality course site weights tables lock
+.PHONY: broken help install lessons test lab render bench speed quality course site weights tables mutants lock
 
 PYTHON ?= python3
 # cpu or gpu: which TensorFlow .venv gets; without a word, the one it has.
@@ -64,6 +64,10 @@ weights: $(READY) ## train packaged weights anew, one after the other: WEIGHTS="
 
 tables: $(READY) ## measure what is missing of the lessons' results, hours: LESSONS=08
 	@.venv/bin/python tools/tables.py
+
+mutants: $(READY) ## plant faults in the library and list those that its tests miss, hours: MODULES="sampling metrics"
+	@$(PIP) "cosmic-ray>=8.7,<9" # in no lock: nothing else needs it
+	@.venv/bin/python tools/mutants.py $(MODULES)
 
 lock: $(READY) ## resolve the newest allowed versions into the two lock files
 	@.venv/bin/python tools/lock.py

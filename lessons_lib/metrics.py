@@ -32,7 +32,7 @@ def statistics(x):
 
 
 def frechet_distance(x, y, *, resamples=100, seed=0):
-    """The squared Fréchet distance of two Gaussians with the sets' means and covariances (Dowson and Landau 1982, eq. 4).
+    """The squared Fréchet distance of two Gaussians with the sets' means and covariances (Dowson and Landau 1982).
 
     x, y: features, (N, D), or the `Statistics` of such. Gives an `Estimate`; its error is that of drawing the images, by the
     bootstrap over those of x and y that are features. The value is too large, by a bias that falls with N. Near-singular
@@ -73,7 +73,7 @@ def frechet_at_infinity(x, y, *, splits=10, seed=0):
 
 
 def kernel_distance(x, y):
-    """The kernel distance, KID (Binkowski et al. 2018, eq. 4): the squared maximum mean discrepancy by k(a, b) = (a.b / D + 1)^3.
+    """The kernel distance, KID (Bińkowski et al. 2018, eq. 4): the squared maximum mean discrepancy by k(a, b) = (a.b / D + 1)^3.
 
     x, y: features, (N, D) and (M, D), N and M at least 3. Gives an `Estimate` without bias, so below 0 as often as above for sets
     of one origin; its error is a jackknife's over single images.

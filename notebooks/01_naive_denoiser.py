@@ -569,10 +569,10 @@ checks.amounts_left(amounts_left)
 #   Segmentation" (2015), section 2; there the skips are concatenated, here they are added.
 # - *The best answer* to an input $\tilde x$, in squared error, is the mean of all clean images that could have led to
 #   it, each weighted by its probability. Lesson 03 computes it exactly for a small world; it blurs as well.
-# - *Other corruptions*: Cold Diffusion (Bansal et al., 2022) samples from blurred or masked images. Its algorithm 1
+# - *Other corruptions*: Cold Diffusion (Bansal et al. 2023) samples from blurred or masked images. Its algorithm 1
 #   corrupts the guess again, to the next amount, which works for noise but poorly for blur. Its algorithm 2 adds to
 #   the state the guess corrupted to the next amount, minus the guess corrupted to this one. With the noise that state
 #   and guess imply, $(\tilde x - (1 - a)\, \hat x) / a$, the latter *is* the state: both algorithms are our rule.
 # - *Does our rule lead anywhere?* Yes, with the best answer for each amount and many small steps: then the states are
 #   distributed like corrupted images all the way down, for uniform noise too. This is the rectified flow of Liu, Gong
-#   and Liu ("Flow Straight and Fast", 2022, section 3.1).
+#   and Liu ("Flow Straight and Fast", 2023, section 3.1).

@@ -32,7 +32,7 @@ def reference(x, y):
 @given(st.floats(-3, 3), st.floats(-3, 3), st.floats(0.1, 3), st.floats(0.1, 3))
 @settings(max_examples=20, deadline=None)
 def test_one_feature_has_the_closed_form(m_1, m_2, s_1, s_2):
-    """(m_1 - m_2)^2 + (s_1 - s_2)^2 (Dowson and Landau 1982, eq. 6)."""
+    """(m_1 - m_2)^2 + (s_1 - s_2)^2 (Dowson and Landau 1982)."""
     rng = np.random.default_rng(0)
     x, y = (gaussian(rng, 20, [m], [[s**2]]) for m, s in ((m_1, s_1), (m_2, s_2)))
     assert value(x, y) == pytest.approx((m_1 - m_2) ** 2 + (s_1 - s_2) ** 2, abs=1e-12)
@@ -182,7 +182,7 @@ def kernel_distance(x, y):
 
 
 def test_the_kernel_distance_equals_a_second_implementation():
-    """(Binkowski et al. 2018, eq. 4)."""
+    """(Bińkowski et al. 2018, eq. 4)."""
     rng = np.random.default_rng(9)
     x, y = rng.normal(size=(23, 5)), rng.normal(size=(17, 5)) * 1.5 + 0.2
     estimate = metrics.kernel_distance(x, y)

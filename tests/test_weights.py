@@ -123,6 +123,19 @@ def test_a_kill_between_the_two_files_leaves_nothing_that_is_taken(saved, monkey
     assert sorted(file.name for file in path.parent.iterdir()) == ["net.json", "net.weights.h5"]
 
 
+@pytest.mark.filterwarnings("error:Skipping variable loading")  # Keras would miss the optimizer's numbers in the file
+def test_a_network_in_training_is_given_weights_too(saved):
+    model, path = saved
+    trained = network()
+    trained.compile("adam", "mse")
+    trained.fit(np.ones((4, 4)), np.zeros((4, 4)), verbose=0)
+    steps = int(trained.optimizer.iterations)
+    weights.load_into(trained, path)
+    for one, other in zip(trained.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert int(trained.optimizer.iterations) == steps > 0
+
+
 def test_a_failure_while_saving_leaves_the_old_weights(saved, monkeypatch):
     model, path = saved
     with pytest.raises(TypeError, match="not JSON serializable"):

@@ -8,7 +8,7 @@ from lessons_lib.checks import exercise, expect
 
 @exercise(4)
 def kernel_distance(answer):
-    """`answer(x, y)`: the kernel distance of two sets of features (Binkowski et al. 2018, eq. 4)."""
+    """`answer(x, y)`: the kernel distance of two sets of features (Bińkowski et al. 2018, eq. 4)."""
 
     def with_mistake(x, y, size=None, plus=1, power=3, itself=1, pairs=1, across=2):
         def kernel(a, b):
@@ -44,7 +44,7 @@ def kernel_distance(answer):
 
 @exercise(5)
 def mended(answer):
-    """`answer(x, y)`: the squared Fréchet distance of two sets of features (Dowson and Landau 1982, eq. 4)."""
+    """`answer(x, y)`: the squared Fréchet distance of two sets of features (Dowson and Landau 1982)."""
     rng = np.random.default_rng(0)
     turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     x = rng.normal(size=(200, 3)) * [1.0, 2.0, 0.5]

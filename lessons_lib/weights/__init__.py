@@ -73,7 +73,7 @@ def load_into(model, name):
     try:
         if (arrays := len(_datasets(path))) != len(model.weights):  # Keras would pass over those that are too many
             raise ValueError(f"received {arrays} arrays")
-        model.load_weights(path)
+        Model(model.inputs, model.outputs, name=model.name).load_weights(path)  # its optimizer is not asked for its numbers
     except (ValueError, KeyError, OSError) as error:
         raise WeightsError(
             f"{path.name}: expected the weights of {model.name}, {model.count_params():,} numbers in {len(model.weights)} "
@@ -118,7 +118,7 @@ def _halve(path):
     with h5py.File(path) as file:
         groups = {}
         file.visititems(lambda name, item: groups.update({name: dict(item.attrs)}) if isinstance(item, h5py.Group) else None)
-    with h5py.File(path, "w") as file:
+    with h5py.File(path, "w", libver=("v108", "v108")) as file:  # of 2008; in the oldest format names take a tenth of the file
         for name, attributes in groups.items():
             file.require_group(name).attrs.update(attributes)
         for name, array in arrays.items():

@@ -1,0 +1,119 @@
+"""Plant small faults in the library and see which of them its unit tests miss: `make mutants`, hours; MODULES="sampling metrics".
+
+Cosmic Ray plants them (a plus for a minus, another number, another comparison, a loop that never runs), one at a time, in a
+clone of what is committed, build/mutants, and runs the module's tests. Each function gets three of its possible faults by lot,
+every week others; a run that was stopped goes on. (mutmut would be faster, but wraps functions, so that Keras cannot read a
+layer's constructor any more.)
+"""
+
+import argparse
+import ast
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter, defaultdict
+from datetime import date
+from pathlib import Path
+
+from cosmic_ray.commands.init import init
+from cosmic_ray.mutating import mutate_and_test
+from cosmic_ray.work_db import WorkDB
+
+FOLDER = Path("build/mutants")
+TESTS = {"prepared": "data"}  # where a module's tests are not in the file of its name
+EACH = 3  # faults of a function
+# Operators of bits and of whole numbers: with floats they raise, and any test sees that. A decorator's loss shows on import.
+DULL = re.compile(r"_(BitOr|BitAnd|BitXor|LShift|RShift|FloorDiv|Mod|Pow)$|RemoveDecorator|ExceptionReplacer")
+
+
+def main(arguments=None):
+    """Plant what is left to plant, and list the survivors."""
+    options = parsed(arguments)
+    course = FOLDER / "course"
+    shutil.rmtree(course, ignore_errors=True)  # a stopped run leaves its last fault
+    subprocess.run(["git", "clone", "--quiet", ".", course], check=True)
+    os.chdir(course)
+    os.environ |= {"PYTHONPATH": os.getcwd(), "PYTHONUTF8": "1"}  # before the editable install of this folder
+    total, survivors = Counter(), []
+    for module in options.modules or modules():
+        session = WorkDB(f"../{module}-{options.seed}.sqlite", WorkDB.Mode.create)
+        if not session.num_work_items:
+            choose(session, module, options.seed)
+        run(session, module)
+        results = dict(session.results)
+        total.update(str(result.test_outcome.value) for result in results.values())
+        survivors += [result.diff for result in results.values() if not result.is_killed]
+        session.close()
+    print("\n".join(survivors))
+    told = ", ".join(f"{number} {name}" for name, number in total.items())
+    print(f"\n{total.total()} faults (seed {options.seed}): {told}")
+
+
+def parsed(arguments):
+    """The options."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("modules", nargs="*", help="of lessons_lib (all)")
+    year, week, _ = date.today().isocalendar()
+    parser.add_argument("--seed", type=int, default=100 * year + week, help="of the lot (this week's)")
+    return parser.parse_args(arguments)
+
+
+def modules():
+    """Those with a file of tests."""
+    names = sorted(path.stem for path in Path("lessons_lib").glob("*.py"))
+    return [name for name in names if tests(name).exists()]
+
+
+def tests(module):
+    """The file of a module's tests."""
+    return Path(f"tests/test_{TESTS.get(module, module)}.py")
+
+
+def choose(session, module, seed):
+    """Fill a session with some of the possible faults of each function."""
+    path = Path(f"lessons_lib/{module}.py")
+    init([path], session, {})
+    within, possible = functions(path), defaultdict(list)
+    for item in sorted(session.work_items, key=lambda item: (item.mutations[0].start_pos, item.mutations[0].operator_name)):
+        name = within.get(item.mutations[0].start_pos[0])
+        if name and not DULL.search(item.mutations[0].operator_name):
+            possible[name].append(item)
+    lot = random.Random(seed)
+    session.clear()
+    session.add_work_items(one for items in possible.values() for one in lot.sample(items, min(EACH, len(items))))
+
+
+def functions(path):
+    """{line: the function or method that it is of}."""
+    lines = {}
+    for node in ast.parse(path.read_text("utf-8")).body:
+        for one in node.body if isinstance(node, ast.ClassDef) else [node]:
+            if isinstance(one, ast.FunctionDef):
+                name = one.name if one is node else f"{node.name}.{one.name}"
+                lines |= dict.fromkeys(range(one.lineno, one.end_lineno + 1), name)
+    return lines
+
+
+def run(session, module):
+    """Test the faults that are left of a session."""
+    left = list(session.pending_work_items)
+    if not left:
+        return
+    command = f"{sys.executable} -m pytest -q -x -p no:cacheprovider {tests(module)}"
+    start = time.monotonic()
+    subprocess.run(command.split(), check=True, stdout=subprocess.DEVNULL)  # without a fault they pass
+    limit = 60 + 5 * (time.monotonic() - start)
+    for number, item in enumerate(left, 1):
+        result = mutate_and_test(item.mutations, command, limit)
+        session.set_result(item.job_id, result)
+        (fault,) = item.mutations
+        place = f"{module}.py:{fault.start_pos[0]} {fault.operator_name.partition('/')[2]}"
+        print(f"{time.strftime('%H:%M')} {number}/{len(left)} {place}: {result.test_outcome.value}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
