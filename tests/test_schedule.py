@@ -235,3 +235,33 @@ def test_the_number_of_steps_is_a_positive_integer(T):
 def test_bad_times_are_named(t, like, error, message):
     with pytest.raises(error, match=message):
         LINEAR.at(t, like=like)
+
+
+@pytest.mark.parametrize("images", [[-1, 1], [-1.0009, 0.5], [-0.5, 1.0009], [-1e-6, 0]])
+def test_images_in_the_models_range_pass(images):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        schedule.check_images(np.float32(images))
+
+
+@pytest.mark.parametrize("images", [[-1.0011, 0], [-1, 1.0011], [0, 255]])
+def test_images_beyond_the_models_range_are_refused(images):
+    with pytest.raises(ValueError, match=r"images: expected values in \[-1, 1\], .* received .*`data.to_unit`"):
+        schedule.check_images(np.float32(images))
+    schedule.check_images(np.float32([-1, *images]), most=300)
+
+
+@pytest.mark.parametrize(("broken", "count"), [([-1, np.nan], 1), ([-1, np.inf, -np.inf], 2)])
+def test_images_that_are_no_numbers_are_counted(broken, count):
+    with pytest.raises(ValueError, match=f"images: expected finite values; received {count} NaN or infinite ones"):
+        schedule.check_images(np.float32(broken))
+
+
+@pytest.mark.parametrize("images", [[0, 1], [0.2, 0.7]])
+def test_images_without_anything_negative_draw_a_warning_of_the_line_that_hands_them_in(images):
+    def judge(images):
+        schedule.check_images(images)
+
+    with pytest.warns(UserWarning, match=r"nothing negative. If they are in \[0, 1\], take 2 \* images - 1") as told:
+        judge(np.float32(images))
+    assert told[0].filename == __file__
