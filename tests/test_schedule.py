@@ -265,3 +265,45 @@ def test_images_without_anything_negative_draw_a_warning_of_the_line_that_hands_
     with pytest.warns(UserWarning, match=r"nothing negative. If they are in \[0, 1\], take 2 \* images - 1") as told:
         judge(np.float32(images))
     assert told[0].filename == __file__
+
+
+# ---- what the library's checks share
+
+
+@pytest.mark.parametrize(("value", "least", "most"), [(3, 1, None), (1, 1, 1), (np.int64(5), 1, 5), (-2, -2, 0)])
+def test_a_whole_number_within_its_bounds_is_pythons_own(value, least, most):
+    found = schedule.whole("steps", value, least, most)
+    assert type(found) is int
+    assert found == value
+
+
+@pytest.mark.parametrize(
+    ("value", "least", "most", "expected"),
+    [
+        (0, 1, None, "of at least 1; received 0"),
+        (6, 1, 5, r"in 1\.\.5; received 6"),
+        (0, 1, 5, r"in 1\.\.5; received 0"),
+        (2.0, 1, None, r"of at least 1; received 2\.0"),
+        (True, 0, None, "of at least 0; received True"),
+        ("3", 1, None, "of at least 1; received '3'"),
+    ],
+)
+def test_anything_else_is_no_whole_number(value, least, most, expected):
+    with pytest.raises(ValueError, match=f"steps: expected an integer {expected}"):
+        schedule.whole("steps", value, least, most)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ((2, 3), (2, 3), True),
+        ((None, 3), (2, 3), True),
+        ((2, 3), (2, None), True),
+        ((None, 3), (2, 4), False),
+        ((2, 3), (3, 2), False),
+        ((2, 3), (2, 3, 1), False),
+        ((), (), True),
+    ],
+)
+def test_shapes_are_the_same_as_far_as_they_are_known(one, other, same):
+    assert schedule.same_shape(one, other) is same
