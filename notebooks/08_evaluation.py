@@ -168,12 +168,12 @@ plots.plot_estimates(
 # for equal numbers of pictures.* A paper's distance of 50,000 and yours of 500 have nothing to say to each other.
 # *Know the floor*, the distance of as many real pictures. *Put an error bar on it.*
 #
-# There is a distance without that bias, the **kernel distance** (KID; Binkowski et al. 2018). A kernel $k(a, b)$ says
+# There is a distance without that bias, the **kernel distance** (KID; Bińkowski et al. 2018). A kernel $k(a, b)$ says
 # how alike two feature vectors are, here $k(a, b) = (a \cdot b / 64 + 1)^3$ for our 64 features. If strangers from
 # different sets are as alike as strangers within a set, the distance is 0 (with this kernel it is for any two sets
 # that agree in their first three moments):
 #
-# $$\frac{1}{N(N-1)} \sum_{i \ne j} k(x_i, x_j) + \frac{1}{M(M-1)} \sum_{i \ne j} k(y_i, y_j) - \frac{2}{NM} \sum_{i, j} k(x_i, y_j) \qquad \text{(Binkowski et al. 2018, eq. 4)}$$
+# $$\frac{1}{N(N-1)} \sum_{i \ne j} k(x_i, x_j) + \frac{1}{M(M-1)} \sum_{i \ne j} k(y_i, y_j) - \frac{2}{NM} \sum_{i, j} k(x_i, y_j) \qquad \text{(Bińkowski et al. 2018, eq. 4)}$$
 #
 # No picture is compared with itself, and so this is right on average. For two sets from one drawer the average is 0,
 # and many a result is *negative*. That is no mistake; do not cut it off.
@@ -671,7 +671,7 @@ checks.mended(mended)
 # - *Fréchet distance*: Heusel et al., "GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash
 #   Equilibrium" (2017), who brought it to pictures as FID, with Inception's features. *Bias*: Chong and Forsyth,
 #   "Effectively Unbiased FID and Inception Score and Where to Find Them" (2020).
-# - *Kernel distance*: Binkowski et al., "Demystifying MMD GANs" (2018). *Precision and recall*: Kynkäänniemi et al.,
+# - *Kernel distance*: Bińkowski et al., "Demystifying MMD GANs" (2018). *Precision and recall*: Kynkäänniemi et al.,
 #   "Improved Precision and Recall Metric for Assessing Generative Models" (2019).
 # - *The fine print of FID*: how pictures are made smaller, and how they are compressed, moves it by more than many
 #   papers' gains: Parmar, Zhang and Zhu, "On Aliased Resizing and Surprising Subtleties in GAN Evaluation" (2022).
