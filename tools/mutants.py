@@ -8,10 +8,13 @@ layer's constructor any more.)
 
 import argparse
 import ast
+import difflib
+import multiprocessing
 import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,13 +22,18 @@ from collections import Counter, defaultdict
 from datetime import date
 from pathlib import Path
 
+import pytest
 from cosmic_ray.commands.init import init
-from cosmic_ray.mutating import mutate_and_test
+from cosmic_ray.mutating import use_mutation
+from cosmic_ray.plugins import get_operator
 from cosmic_ray.work_db import WorkDB
+from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkResult
 
 FOLDER = Path("build/mutants")
 TESTS = {"prepared": "data"}  # where a module's tests are not in the file of its name
 EACH = 3  # faults of a function
+PROCESSES = multiprocessing.get_context("forkserver")  # forked where nothing has run yet: TensorFlow's threads do not survive it
+PROCESSES.set_forkserver_preload(["tensorflow", "keras", "tensorflow_datasets", "hypothesis", "matplotlib.pyplot", "pytest"])
 # Operators of bits and of whole numbers: with floats they raise, and any test sees that. A decorator's loss shows on import.
 DULL = re.compile(r"_(BitOr|BitAnd|BitXor|LShift|RShift|FloorDiv|Mod|Pow)$|RemoveDecorator|ExceptionReplacer")
 
@@ -37,7 +45,8 @@ def main(arguments=None):
     shutil.rmtree(course, ignore_errors=True)  # a stopped run leaves its last fault
     subprocess.run(["git", "clone", "--quiet", ".", course], check=True)
     os.chdir(course)
-    os.environ |= {"PYTHONPATH": os.getcwd(), "PYTHONUTF8": "1"}  # before the editable install of this folder
+    sys.path.insert(0, os.getcwd())  # before the editable install of this folder
+    os.environ |= {"PYTHONPATH": os.getcwd(), "PYTHONDONTWRITEBYTECODE": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     total, survivors = Counter(), []
     for module in options.modules or modules():
         session = WorkDB(f"../{module}-{options.seed}.sqlite", WorkDB.Mode.create)
@@ -101,18 +110,37 @@ def functions(path):
 def run(session, module):
     """Test the faults that are left of a session."""
     left = list(session.pending_work_items)
-    if not left:
-        return
-    command = f"{sys.executable} -m pytest -q -x -p no:cacheprovider {tests(module)}"
     start = time.monotonic()
-    subprocess.run(command.split(), check=True, stdout=subprocess.DEVNULL)  # without a fault they pass
+    if left and not passes(module):
+        sys.exit(f"{tests(module)} fails without a fault")
     limit = 60 + 5 * (time.monotonic() - start)
     for number, item in enumerate(left, 1):
-        result = mutate_and_test(item.mutations, command, limit)
-        session.set_result(item.job_id, result)
         (fault,) = item.mutations
+        with use_mutation(fault.module_path, get_operator(fault.operator_name)(**fault.operator_args), fault.occurrence) as codes:
+            outcome = TestOutcome.SURVIVED if passes(module, limit) else TestOutcome.KILLED
+        diff = "\n".join(difflib.unified_diff(*(code.split("\n") for code in codes), *2 * [str(fault.module_path)], lineterm=""))
+        session.set_result(item.job_id, WorkResult(WorkerOutcome.NORMAL, test_outcome=outcome, diff=diff))
         place = f"{module}.py:{fault.start_pos[0]} {fault.operator_name.partition('/')[2]}"
-        print(f"{time.strftime('%H:%M')} {number}/{len(left)} {place}: {result.test_outcome.value}", flush=True)
+        print(f"{time.strftime('%H:%M')} {number}/{len(left)} {place}: {outcome.value}", flush=True)
+
+
+def passes(module, limit=None):
+    """Whether a module's tests pass within so many seconds, in a process of their own."""
+    process = PROCESSES.Process(target=test, args=(str(tests(module)),))
+    process.start()
+    process.join(limit)
+    if process.is_alive():
+        os.killpg(process.pid, signal.SIGKILL)
+        process.join()
+    return process.exitcode == 0
+
+
+def test(path):
+    """Run a file of tests up to the first that fails."""
+    os.setsid()  # what it starts can be killed with it
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(1, 2)
+    sys.exit(pytest.main(["-q", "-x", "-p", "no:cacheprovider", path]))
 
 
 if __name__ == "__main__":
