@@ -77,3 +77,11 @@ def test_all_of_a_network_learns():
     assert losses[-1] < 0.9 * losses[0]
     moved = [np.sqrt(np.mean((one - other) ** 2)) for one, other in zip(model.get_weights(), before, strict=True)]
     assert min(moved) > 1e-3
+
+
+def test_without_a_word_its_settings_are_the_documented_ones():
+    muon = optimizers.Muon()
+    assert float(muon.learning_rate) == pytest.approx(1e-3)
+    assert muon.adam_beta_2 == 0.99
+    assert muon.weight_decay is None
+    assert muon.adam_weight_decay is None
