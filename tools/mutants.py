@@ -2,13 +2,14 @@
 
 Cosmic Ray plants them (a plus for a minus, another number, another comparison, a loop that never runs), one at a time, in a
 clone of what is committed, build/mutants, and runs the module's tests. Each function gets three of its possible faults by lot,
-every week others; a run that was stopped goes on. (mutmut would be faster, but wraps functions, so that Keras cannot read a
-layer's constructor any more.)
+every week others. A run that was stopped goes on; a module that was changed, or its tests, begins afresh. (mutmut wraps
+functions, so that Keras cannot read a layer's constructor any more.)
 """
 
 import argparse
 import ast
 import difflib
+import hashlib
 import multiprocessing
 import os
 import random
@@ -49,7 +50,8 @@ def main(arguments=None):
     os.environ |= {"PYTHONPATH": os.getcwd(), "PYTHONDONTWRITEBYTECODE": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     total, survivors = Counter(), []
     for module in options.modules or modules():
-        session = WorkDB(f"../{module}-{options.seed}.sqlite", WorkDB.Mode.create)
+        content = hashlib.sha256(source(module).read_bytes() + tests(module).read_bytes()).hexdigest()[:8]
+        session = WorkDB(f"../{module}-{options.seed}-{content}.sqlite", WorkDB.Mode.create)
         if not session.num_work_items:
             choose(session, module, options.seed)
         run(session, module)
@@ -77,6 +79,11 @@ def modules():
     return [name for name in names if tests(name).exists()]
 
 
+def source(module):
+    """Where a module is."""
+    return Path(f"lessons_lib/{module}.py")
+
+
 def tests(module):
     """The file of a module's tests."""
     return Path(f"tests/test_{TESTS.get(module, module)}.py")
@@ -84,9 +91,8 @@ def tests(module):
 
 def choose(session, module, seed):
     """Fill a session with some of the possible faults of each function."""
-    path = Path(f"lessons_lib/{module}.py")
-    init([path], session, {})
-    within, possible = functions(path), defaultdict(list)
+    init([source(module)], session, {})
+    within, possible = functions(source(module)), defaultdict(list)
     for item in sorted(session.work_items, key=lambda item: (item.mutations[0].start_pos, item.mutations[0].operator_name)):
         name = within.get(item.mutations[0].start_pos[0])
         if name and not DULL.search(item.mutations[0].operator_name):
