@@ -82,6 +82,7 @@ def binarise(images):
 digits = data.load_digits(TRAIN, BATCH, seed=SEED)
 held_out, _ = next(iter(data.load_digits("test[:2000]", 2000)))
 x_test = binarise(held_out)
+assert np.mean(x_test[:, :2] + x_test[:, -2:]) < 0.01  # the margin is paper
 
 low, high = tf.reduce_min(held_out), tf.reduce_max(held_out)
 print(f"{data.digits()}: batches {digits.element_spec[0].shape}, values {low} to {high}")
@@ -124,10 +125,7 @@ paper = corrupt(tf.zeros((8, 28, 28, 1)), amounts)
 ink = corrupt(tf.ones((8, 28, 28, 1)), amounts)
 np.testing.assert_allclose(np.max(paper, axis=(1, 2, 3)), amounts, atol=0.02)
 np.testing.assert_allclose(np.min(ink, axis=(1, 2, 3)), 1 - amounts, atol=0.02)
-for flat in (
-    paper,
-    ink,
-):  # a uniform distribution of width a has standard deviation a / sqrt(12)
+for flat in (paper, ink):  # evenly over a width a: standard deviation a / sqrt(12)
     np.testing.assert_allclose(np.std(flat, axis=(1, 2, 3)), amounts / 12**0.5, atol=0.02)
 plots.show_filmstrip(
     [corrupted_fours],
@@ -256,10 +254,7 @@ untouched = corrupt(x_test, tf.linspace(0.0, 1.0, 2000))  # every amount once
 untouched_loss = float(tf.reduce_mean((untouched - x_test) ** 2))
 answer = network.predict(untouched, batch_size=500, verbose=0)
 network_loss = float(tf.reduce_mean((answer - x_test) ** 2))
-print(
-    f"held-out digits: untouched {untouched_loss:.3f}, average digit {average_loss:.3f}",
-    end=", ",
-)
+print(f"held-out: untouched {untouched_loss:.3f}, average digit {average_loss:.3f}", end=", ")
 print(f"network {network_loss:.3f} (training, last steps: {np.mean(losses[-50:]):.3f})")
 np.testing.assert_allclose(untouched_loss, 1 / 9, atol=0.001)
 assert min(losses[:40]) < average_loss < untouched_loss
@@ -488,7 +483,7 @@ if STEPS >= 500 and data.digits() == "mnist":  # printed digits break less
 #
 # Does the sampler show the network images of the kind that it was trained on? An image with an amount $a$ below one
 # half has no pixel between $a$ and $1 - a$. After 40 of 50 steps the amount should be 0.2. What amount do the states
-# show? Their outermost rows are paper, $a u$, whose mean is $a / 2$:
+# show? Their two outermost rows are nearly always paper, $a u$, whose mean is $a / 2$:
 
 # %%
 state = runs[50][40].numpy()
@@ -498,7 +493,7 @@ print(f"the margin shows an amount of {shown:.2f};", end=" ")
 print(f"between 0.3 and 0.7: {between.min():.0%} to {between.max():.0%} of a state's pixels")
 corrupted = corrupt(x_test, np.full(len(x_test), 0.3, np.float32))
 assert not np.any((corrupted > 0.301) & (corrupted < 0.699))
-assert STEPS < 500 or (shown < 0.25 and between.min() > 0.04)
+assert STEPS < 500 or (0.15 < shown < 0.25 and between.min() > 0.04)
 
 # %% [markdown]
 # By the margin, the amount is close to what it should be, and up to an amount of 0.3 no corrupted image has any pixel

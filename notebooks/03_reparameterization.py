@@ -514,6 +514,8 @@ def distance(t, s, world=two):  # on average over x_t
 times = 2, 5, 10, 20, 50, *range(100, T + 1, 50)
 single, apart = (max(distance(t, t - 1, world) for t in times) for world in (two, 10 * two))
 some, most = distance(300, 200), distance(300, 50)
+apart_are = np.linalg.norm((ten[:, None] - ten).reshape(10, 10, -1), axis=2).sum() / 90
+assert abs(apart_are - 20) < 4  # two of the ten digits, on average
 print(f"one step: at most {single:.2%}, ten times as far apart {apart:.2%}", end="; ")
 print(f"300 to 200: {some:.0%}; 300 to 50: {most:.0%}")
 assert max(single, apart) < 0.001 < 0.04 < some < 0.1 < 0.5 < most
