@@ -148,7 +148,7 @@ def _squared_distances(x, y):
 
 
 def _share_within(x, y, k):
-    radii = np.concatenate([np.partition(d, k, axis=1)[:, k] for d in _squared_distances(y, y)])  # the 0-th is itself
+    radii = np.concatenate([np.partition(d, k, axis=1)[:, k].copy() for d in _squared_distances(y, y)])  # the 0-th is itself
     share = float(np.mean(np.concatenate([(d <= radii).any(axis=1) for d in _squared_distances(x, y)])))
     return Estimate(share, float(np.sqrt(share * (1 - share) / len(x))))
 

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -288,3 +290,13 @@ def test_bad_sets_are_named(measure, message):
     x = np.random.default_rng(15).normal(size=(50, 3)) + 1
     with pytest.raises(ValueError, match=message):
         measure(x)
+
+
+def test_precision_and_recall_never_hold_all_distances():
+    """Of 5,000 images from one another they would be 200 MB; they are looked at in blocks of 40."""
+    features = np.random.default_rng(0).normal(size=(5000, 2))
+    tracemalloc.start()
+    metrics.precision_recall(features, features[:10])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 180e6

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
@@ -29,6 +29,7 @@ def last(states):
 
 
 @given(st.integers(1, 1000), st.data(), st.booleans())
+@settings(deadline=None)
 def test_a_grid_goes_from_T_to_0_in_so_many_steps(T, data, quadratic):
     steps = data.draw(st.integers(1, T))
     times = sampling.time_grid(T, steps, quadratic=quadratic)
