@@ -102,12 +102,14 @@ def test_every_cell_of_lesson_08_is_measured(small, tmp_path, monkeypatch):
     few = ("the naive denoiser", "Gaussian noise", "averaged weights")
     monkeypatch.setattr(tables_08, "LADDER", {name: tables_08.LADDER[name] for name in few})
     table = tables.main("08", tables_08.cells(images=10, steps=(2, 3), lengths={2: (0, 1)}), tmp_path)
-    assert len(table) == 2 * (1 + 5 + 6) + 2 * 3
+    assert len(table) == 2 * (1 + 5 + 3) + 2 * 3
     for name, one in table.items():
         assert {"value", "error", "seconds"} <= one.keys()
         assert one["value"] > 0
         assert ("kernel_value" in one) == ("reconstruction" not in name)
         assert ("digits" in one["weights"]) == ("ladder" not in name)
+    even, quadratic = (table[f"distance, eta 0, {grid}3 steps"]["value"] for grid in ("", "quadratic times, "))
+    assert even != quadratic
     first, other = (table[f"ladder, averaged weights, trained 2 steps, seed {seed}"] for seed in (0, 1))
     assert first["value"] != other["value"]
     assert first["settings"]["recipe"]["rate"] == other["settings"]["recipe"]["rate"] > 0
@@ -173,32 +175,3 @@ def test_the_naive_walk_ends_at_the_guess():
     drawn = tables_08.naive_walk(recipes.Run(Network(), None, None, {}), 7, 3)
     np.testing.assert_allclose(drawn, -0.25, atol=1e-6)
     assert judges.features(drawn).shape == (3, 64)
-
-
-def test_the_papers_times_are_those_of_its_code():
-    """Zero-based 0, 100, ..., 900, and the squares of an even grid up to the root of 800; and then out."""
-    assert tables_08.linear_times(1000, 10) == [901, 801, 701, 601, 501, 401, 301, 201, 101, 1, 0]
-    assert tables_08.linear_times(20, 3) == [14, 7, 1, 0]
-    assert tables_08.linear_times(4, 4) == [4, 3, 2, 1, 0]
-    assert tables_08.quadratic_times(1000, 10) == [801, 633, 484, 356, 247, 159, 89, 40, 10, 1, 0]
-    for steps in (10, 20, 50, 100):
-        for times in tables_08.GRIDS.values():
-            assert (np.diff(times(1000, steps)) < 0).all()
-
-
-def test_by_the_papers_times_noise_is_left(monkeypatch):
-    """Data of one grey image and a perfect network: x_1 has more noise than belongs there, and the last step leaves the rest."""
-    noise, drawn = schedule.linear(1000), []
-
-    def perfect(x_t, t):
-        return x_t / np.float32(noise.noise_rate[t[0]])
-
-    def too_sure(x_t, t):  # as networks are that expect the noise of t and no more
-        return perfect(x_t, t) if t[0] > 1 else np.clip(perfect(x_t, t), -1, 1)
-
-    monkeypatch.setattr(tables_08, "distances", drawn.append)
-    for network in (perfect, too_sure):
-        monkeypatch.setattr(training, "load_weights", lambda *_, network=network: (network, noise))
-        tables_08.by_times(tables_08.linear_times, "sigma-hat", 10, 300)
-    np.testing.assert_allclose(drawn[0], 0, atol=1e-3)
-    assert drawn[1].std() == pytest.approx(sampling.sigma_hat(noise, 101, 1), rel=0.05)

@@ -231,8 +231,7 @@ def test_packaged_networks_are_small_and_each_serves_a_lesson():
     assert {"classifier", "digits"} <= sizes.keys()
     for name, size in sizes.items():
         assert f'load_weights("{name}")' in lessons or f"{name}.weights.h5" in judges, f"{name}: no lesson draws with it"
-        in_16_bits = weights.read(name).get("stored") == "float16"
-        assert size <= (2.8e6 if in_16_bits or name != "digits" else 5.4e6), name  # those digits are from before 16 bits
+        assert size <= 2.8e6, name
     assert sum(sizes.values()) <= 36e6
 
 

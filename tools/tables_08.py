@@ -2,7 +2,6 @@
 
 import contextlib
 from functools import cache, partial
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +30,9 @@ def cells(images=1000, steps=STEPS, lengths=LENGTHS):
         for eta in ETAS:
             if count < 1000 or eta in ("eta 0", "eta 1", "sigma-hat"):
                 yield Cell(f"distance, {eta}, {count} steps", drawn, ("digits",), partial(table_1, eta, count, images))
-        for grid, times in GRIDS.items():
-            for eta in ("eta 0", "eta 1", "sigma-hat"):
-                if count < 200:
-                    measure = partial(by_times, times, eta, count, images)
-                    yield Cell(f"distance, {eta}, {grid} times, {count} steps", drawn, ("digits",), measure)
+            if count < 200 and eta in ("eta 0", "eta 1", "sigma-hat"):
+                settings, measure = drawn | {"quadratic": True}, partial(table_1, eta, count, images, quadratic=True)
+                yield Cell(f"distance, {eta}, quadratic times, {count} steps", settings, ("digits",), measure)
     for length, seeds in lengths.items():
         for seed in seeds:
             for name in LADDER:
@@ -47,41 +44,10 @@ def cells(images=1000, steps=STEPS, lengths=LENGTHS):
 # ---- the DDIM paper's tables
 
 
-def table_1(eta, steps, images):
+def table_1(eta, steps, images, **options):
     """How far the packaged network's digits are from MNIST's test digits."""
     predict_noise, noise = training.load_weights("digits")
-    return distances(walked(predict_noise, noise, steps, images, eta=ETAS[eta], large_noise=eta == "sigma-hat"))
-
-
-def by_times(times, eta, steps, images):
-    """The same at the times of the DDIM paper's code, which begin below T and visit t = 1 last."""
-    predict_noise, noise = training.load_weights("digits")
-    x_t = sampling.noise_of(SEED, 0, (images, 28, 28, 1))
-    for t, s in pairwise(times(noise.T, steps)):
-        parts = np.array_split(x_t, -(-images // 250))
-        noise_pred = np.concatenate([predict_noise(part, np.full(len(part), t, np.int32)) for part in parts])
-        std = sampling.sigma_hat(noise, t, s) if s and eta == "sigma-hat" else None
-        fresh = sampling.noise_of(SEED, 1 + noise.T - t, x_t.shape)
-        step = sampling.reverse_step(x_t, noise_pred, t, s, noise, ETAS[eta], fresh, noise_std=std, clip=True)
-        x_t = np.asarray(step[0])
-    return distances(x_t)
-
-
-def linear_times(T, steps):
-    """Evenly spaced from 1, the first of T times in the paper's code, and 0 (DDIM, appendix D.2): 901, 801, ..., 1, 0."""
-    return [*(1 + i * T // steps for i in reversed(range(steps))), 0]
-
-
-def quadratic_times(T, steps):
-    """The squares of an even grid up to the root of 0.8 T, as the paper's code has them for CIFAR-10 (DDIM, appendix D.2).
-
-    From 50 steps on the first squares are the same integers. We visit a time once: a step from a time to itself changes nothing.
-    """
-    squares = np.unique((np.linspace(0, np.sqrt(0.8 * T), steps) ** 2).astype(int))
-    return [*(1 + squares[::-1]).tolist(), 0]
-
-
-GRIDS = {"linear": linear_times, "quadratic": quadratic_times}
+    return distances(walked(predict_noise, noise, steps, images, eta=ETAS[eta], large_noise=eta == "sigma-hat", **options))
 
 
 def reconstruction(steps, images):
