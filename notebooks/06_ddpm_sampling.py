@@ -28,7 +28,7 @@
 #
 # **You need** lesson 02 (where the chain ends), lesson 03 (the posterior, the perfect denoiser) and a trained network
 # such as lesson 05's; one comes with the library. To run, it
-# takes <!-- measured -->about 2 minutes on two CPU cores and 1.3 GB of memory<!-- /measured -->.
+# takes <!-- measured -->about 1 minute on two CPU cores and 1.3 GB of memory<!-- /measured -->.
 
 # %%
 try:
@@ -219,8 +219,8 @@ for name in found:
 
 # %% [markdown]
 # A single cloud of one of these widths becomes 1.7 to 3.7 per cent too narrow with $\tilde\beta_t$, and 0.4 to 0.8
-# per cent too wide with $\beta_t$. The widths measured in the plane agree, but 4,000 points are too few to show it.
-# Ten times as many steps make these errors seven to ten times smaller: they come from the size of the steps.
+# per cent too wide with $\beta_t$. The widths measured in the plane are too uncertain to show this. Ten times as many
+# steps make these errors seven to ten times smaller: they come from the size of the steps.
 #
 # ## Which variance?
 #
@@ -312,7 +312,7 @@ assert spreads(0.14, linear, 0 * linear.beta)[-1] < 0.14 / 1000
 # step moves a point towards the *mean* of all that is possible, which shrinks the spread; the noise restores it. The
 # recursion agrees: without $\sigma_t^2$, a cloud of width 0.14 keeps less than a thousandth of it. The last step adds
 # none, as no later step could remove it: with $\beta_t$ the points would keep an extra spread of
-# $\sqrt{\beta_1} = 0.01$, and a picture visible grain. ($\tilde\beta_1$ is 0.) Not every walk without fresh noise
+# $\sqrt{\beta_1} = 0.01$, and so would pixels. ($\tilde\beta_1$ is 0.) Not every walk without fresh noise
 # collapses, however: here we left $\sigma_t z$ out and put nothing in its place, while lesson 07's steps keep more of
 # the predicted noise instead.
 #

@@ -651,9 +651,9 @@ assert sizes["clean"] < 0.5 and 0.75 < sizes["with grain"] < 1.25
 #
 # <details><summary>Answer</summary>
 #
-# Mostly the same digits: wilder from the louder noise, with rough strokes and scraps of ink; thinner and plainer from
-# the quieter one, and a pixel varies less. For one Gaussian cloud DDIM only scales $x_T$ and adds the mean, so a
-# louder start lands farther from it.
+# Mostly the same digits: a little bolder and rougher from the louder noise; thinner and plainer from the quieter one,
+# and a pixel varies less. For one Gaussian cloud DDIM only scales $x_T$ and adds the mean, so a louder start lands
+# farther from it.
 #
 # </details>
 #
