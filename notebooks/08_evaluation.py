@@ -14,9 +14,9 @@
 # %% [markdown]
 # # 08. Measure what the eye cannot
 #
-# [Lesson 07](07_ddim_sampling.ipynb) drew digits in ten steps, lesson 06 in two hundred. Which are better? Eight of
-# each are too few to tell, and nobody looks at a thousand. The eye is a good judge of one digit and a bad judge of a
-# *set*: it does not see whether all kinds are there, in the right shares, as varied as handwriting, and not copied.
+# [Lesson 07](07_ddim_sampling.ipynb) drew digits in ten steps, lesson 06 in two hundred. Which are better? Sixty-four
+# of each are too few to tell, and nobody looks at a thousand. The eye is a good judge of one digit and a bad judge of
+# a *set*: it does not see whether all kinds are there, in the right shares, as varied as handwriting, and not copied.
 # So we measure sets. Then the numbers judge the samplers, and every step of this course.
 
 # %% [markdown]
@@ -27,7 +27,7 @@
 # - **judge** samplers, as the tables of the DDIM paper do, and what each lesson of this course bought.
 #
 # **You need** lessons 05 to 07. To run, it
-# takes <!-- measured -->about 3 minutes on two CPU cores and 1.9 GB of memory<!-- /measured -->.
+# takes <!-- measured -->about 3 minutes on two CPU cores and 2.0 GB of memory<!-- /measured -->.
 
 # %%
 try:
@@ -121,9 +121,9 @@ assert abs(library.value - 8) < 4 * library.error
 
 # %% [markdown]
 # **Earned.** `metrics.frechet_distance` does both for any number of features. Its error bar says nothing about
-# another training of the network, or about a reference given by its statistics alone, as from here on. Close to the
-# floor, where both sets come from the same distribution, the bootstrap overstates the error: by some 80 % in a test
-# of the library, with 200 Gaussian vectors of 16 features.
+# another training of the network, or about the reference's own chance if only its statistics are given, as they are
+# from here on. Close to the floor, where both sets come from the same distribution, the bootstrap overstates the
+# error, by some 80 % in a test of the library.
 #
 # ## Distances between what?
 #
@@ -161,51 +161,59 @@ if data.digits() == "mnist":
 
 # %% [markdown]
 # In pixels, a digit that moved by one pixel is half as far away as another digit. In features it has hardly moved at
-# all. Pooling does part of this (an untrained classifier is at 33 %), training the rest; its digits were shifted by
-# up to 8 %. The distance cannot measure what the features do not see.
+# all. In an untrained classifier it is at 33 %, so the architecture does part of this (presumably the pooling, which
+# we did not test alone), and training the rest: its digits were shifted by up to 8 %. The distance cannot measure
+# what the features do not see.
 #
 # ## A distance that is never zero
 #
 # The distance of real digits from real digits should be zero. But two finite sets from the same distribution differ
 # by chance, and since the distance is never negative, these differences do not average out. The smaller the set, the
-# larger the distance. We cut the first half into disjoint parts and average over them:
+# larger the distance. We split our real digits into a reference and a set of $N$ digits, sixty times at random, and
+# average:
 
 # %%
 of_first, of_second = judges.features(first), judges.features(second)
-all_of_second, by_size = metrics.statistics(of_second), {}
+of_real, by_size = np.concatenate([of_first, of_second]), {}
 for size in [size for size in (100, 200, 400, 1000, 2000, 5000) if size <= half]:
-    parts = of_first[: half // size * size].reshape(-1, size, judges.FEATURES)
-    distances = [metrics.frechet_distance(part, all_of_second, resamples=20) for part in parts]
-    mean, mean_error = np.mean(distances, axis=0)
-    by_size[1 / size] = mean, mean_error / np.sqrt(len(parts))
-    print(f"{size:4} digits: distance {mean:.2f}, N times the distance {size * mean:.0f}")
-products = np.array([mean / inverse for inverse, (mean, _) in by_size.items()])
-limit = metrics.frechet_at_infinity(of_first, all_of_second)
-print(f"extrapolated: {limit}")
+    distances = []
+    for _ in range(60):
+        others, part = np.split(of_real[rng.permutation(2 * half)[: half + size]], [half])
+        others = metrics.statistics(others)
+        distances.append(metrics.frechet_distance(part, others, resamples=0).value)
+    by_size[1 / size] = np.mean(distances), np.std(distances, ddof=1) / np.sqrt(60)
+    both = 1 / (1 / size + 1 / half) * np.mean(distances)
+    print(f"{size:4} digits: distance {np.mean(distances):.2f}, over 1/N + 1/M: {both:.0f}")
+inverse, means = np.array(list(by_size)), np.array([mean for mean, _ in by_size.values()])
+factor = np.mean(means / (inverse + 1 / half))
+limit = metrics.frechet_at_infinity(of_first, metrics.statistics(of_second))
+print(f"extrapolated from {half}: {limit}; {factor / half:.2f} expected")
 if data.digits() == "mnist" and half >= 2000:
-    assert abs(products / products.mean() - 1).max() < 0.15
-    assert abs(limit.value) < 3 * limit.error
-line = {0: 0, 0.01: products.mean() / 100}
+    assert abs(means / (inverse + 1 / half) / factor - 1).max() < 0.15
+    assert abs(limit.value - factor / half) < 3 * limit.error
+line = {x: factor * (x + 1 / half) for x in (0, 0.01)}
 plots.plot_estimates(
-    {"measured": by_size, "proportional to 1/N": line, "extrapolated": {0: limit}},
+    {"measured": by_size, "proportional to 1/N + 1/M": line, "extrapolated": {0: limit}},
     "Distance against one over the number of digits: points with error bars close to a line "
-    "through 0; the extrapolated one at the left end is near zero.",
+    "that ends a little above 0; the extrapolated one lies less than two error bars below it.",
     labels=("1 / number of digits", "distance, real from real"),
     log=False,
 )
 
 # %% [markdown]
-# $N$ times the distance is the same for all $N$ within some 10 %. So this bias is roughly proportional to $1/N$, and
-# a line leads to the distance for infinitely many digits. Chong and Forsyth (2020) use fifteen sizes,
-# `metrics.frechet_at_infinity` all digits and halves of them. The extrapolation removes the bias of the first set
-# only; the reference of 2,000 keeps its own. Three rules follow. *Compare distances only for equal numbers of
-# pictures*, and distrust small gaps even then: the factor of $1/N$ differs from model to model. *Know the floor*,
-# the distance of equally many real pictures. *Give an error bar.*
+# Divided by $1/N+1/M$, where $M$ is the number of digits in the reference, the distance is the same for all $N$
+# within some 10 %. So the bias is roughly $b\,(1/N+1/M)$, here with $b \approx 360$: each of the two sets contributes
+# its own part. Extrapolating to $1/N=0$ removes the first part; the reference of 2,000 keeps the second, about 0.2.
+# Chong and Forsyth (2020) fit a line to fifteen sizes, `metrics.frechet_at_infinity` uses all digits and halves of
+# them. (From the network's digits on, the reference is MNIST's 10,000 test digits, whose part is 0.04.) Three rules
+# follow. *Compare distances only for equal numbers of pictures*, and distrust small gaps even then: $b$ differs from
+# model to model. *Know the floor*, the distance of equally many real pictures. *Give an error bar.*
 #
 # The **kernel distance** has no such bias (KID; Bińkowski et al. 2018). A kernel $k(a, b)$ measures how similar two
 # feature vectors are, here $k(a, b)=(a \cdot b / 64+1)^3$ for our 64 features. The distance is 0 if two vectors from
 # different sets are on average as similar as two from the same set. With this kernel, any two distributions that
-# agree in their first three moments have distance 0:
+# agree in their first three moments have distance 0. For feature vectors $x_1, \dots, x_N$ of one set and
+# $y_1, \dots, y_M$ of the other:
 #
 # $$\frac{1}{N(N-1)} \sum_{i \ne j} k(x_i, x_j)+\frac{1}{M(M-1)} \sum_{i \ne j} k(y_i, y_j)
 # - \frac{2}{NM} \sum_{i, j} k(x_i, y_j) \qquad \text{(Bińkowski et al. 2018, eq. 4)}$$
@@ -230,9 +238,9 @@ assert min(kernels) < 0 < max(kernels)
 
 
 # %%
-def share_within(x, y, k=3):
+def share_within(x, y, near=3):
     """The share of x that lies among y."""
-    radii = np.sort(np.linalg.norm(y[:, None] - y, axis=-1), axis=1)[:, k]  # the 0th: itself
+    radii = np.sort(np.linalg.norm(y[:, None] - y, axis=-1), axis=1)[:, near]  # [0]: itself
     return (np.linalg.norm(x[:, None] - y, axis=-1) <= radii).any(axis=1).mean()
 
 
@@ -243,7 +251,8 @@ np.testing.assert_allclose(shares, np.transpose(metrics.precision_recall(few, ot
 
 # %% [markdown]
 # **Earned.** `metrics.precision_recall` gives both. For each drawn digit we also look up the **nearest** real one in
-# pixels: if their distance is 0, it is a copy.
+# pixels: if their distance is 0, it is a copy. The table gives the median of these distances over the first 500
+# digits, which would miss copies of fewer than half of them.
 #
 # Now we damage the second half of the real digits in five ways, and also leave it whole. A seventh set copies the
 # first half. The table adds an eighth: vectors from a *Gaussian* with the mean and covariance of the whole second
@@ -301,28 +310,33 @@ for name, x in seen.items():
 # %% [markdown]
 # Read it row by row:
 #
-# - **whole** is the floor. No more than nine in ten real digits lie among other real ones.
+# - **whole** is the floor. Only about nine in ten real digits lie among other real ones.
 # - **blur**: both distances and recall notice, but *precision rises*.
 # - **noise** hardly disturbs a reader, and is the worst of all by both distances.
-# - **one pixel right**: neither the distances nor precision nor recall notice. These features ignore positions.
+# - **one pixel right**: neither the distances nor precision nor recall notice. These features hardly see a shift of
+#   one pixel.
 # - **no sevens**: precision does not notice, as every digit that is there is good. The distance does, and recall
 #   falls a little.
 # - **fifty, each moved**: precision is also blind to a network that draws the same few digits, while recall is
 #   nearly zero. What it notices is the repetition: the third neighbour of a near-copy is another near-copy, so the
 #   balls are tiny. The same fifty digits, once each, have recall 0.95; all 2,000 digits in ten near-copies each,
 #   which lack nothing, have recall 0.08.
-# - **copies** of the real digits are *better than real digits* in every column, which should alarm you. The alarm
-#   works only because we compare with the very set that was copied. Copies of training digits, compared with test
-#   digits, would look like "whole", and only the nearest training digit would give them away.
-# - **Gaussian** vectors have nearly the distance of "whole", but precision and the kernel distance notice. Almost a
-#   quarter of their entries are negative, which a ReLU cannot give.
+# - **copies** of the real digits are *better than real digits* by every number but the last, which should alarm you.
+#   (Minus 0.00 is rounding. The kernel distance falls below 0, as its last sum compares each digit with its own
+#   copy.)  The alarm works only because we compare with the very set that was copied. Copies of training digits,
+#   compared with test digits, would look like "whole", and only the nearest training digit would give them away.
+# - **Gaussian** vectors have right means and covariances and nothing else, and the distance looks at nothing else. It
+#   is the floor and, as they are a sample of 2,000 again, once more its bias of about 0.2. Precision and the kernel
+#   distance notice. (A quarter of their entries are negative, which a ReLU cannot give, but setting these to 0 does
+#   not restore the precision.)
 #
-# So no single number will do. The next cell asserts all this:
+# So no single number will do. The next cell asserts the numbers behind this:
 
 # %%
 if data.digits() == "mnist" and half >= 2000:
     whole, blur, fifty = (measured[name] for name in ("whole", "blur", "fifty, each moved"))
-    assert blur.precision > whole.precision > 0.85 and blur.recall < whole.recall - 0.1
+    assert abs(whole.precision - 0.9) < 0.03 and blur.kernel > 0.5
+    assert blur.precision > whole.precision and blur.recall < whole.recall - 0.1
     noisy, gaussian = measured["noise"], measured["Gaussian"]
     assert noisy.distance == max(one.distance for one in measured.values())
     assert noisy.kernel == max(one.kernel for one in measured.values())
@@ -339,8 +353,9 @@ if data.digits() == "mnist" and half >= 2000:
     assert copies.distance < whole.distance and copies.kernel < whole.kernel
     assert copies.precision == copies.recall == 1 and copies.nearest == 0
     assert sum(one.nearest == 0 for one in measured.values()) == 1
-    assert gaussian.distance < 1 < blur.distance and gaussian.kernel > 0.3
-    assert gaussian.precision < 0.1
+    assert gaussian.distance < 3 * whole.distance and gaussian.kernel > 0.3
+    for x in (seen["Gaussian"], seen["Gaussian"].clip(0)):
+        assert metrics.precision_recall(known, x)[0].value < 0.1
     assert 0.2 < np.mean(seen["Gaussian"] < 0) < 0.25 and (seen["whole"] >= 0).all()
 
 # %% [markdown]
@@ -366,7 +381,7 @@ def surely(less, more):
 
 
 drawn, (reference, of_test) = draw(COUNT, STEPS, seed=SEED), judges.reference()
-train = np.concatenate([images for images, _ in data.load_digits("train", 1000)])
+train, kinds = map(np.concatenate, zip(*data.load_digits("train", 1000), strict=True))
 of_drawn, of_train = judges.features(drawn), judges.features(train[:COUNT])
 floor = metrics.frechet_distance(of_train, reference)
 distance = metrics.frechet_distance(of_drawn, reference)
@@ -374,17 +389,18 @@ apart = (distance.value - floor.value) / np.hypot(distance.error, floor.error)
 print(f"distance {distance}, floor {floor}: {apart:.1f} standard errors apart")
 print(f"extrapolated {metrics.frechet_at_infinity(of_drawn, reference)}")
 print(f"kernel distance {metrics.kernel_distance(of_drawn, of_test)}")
-for name, x in {"drawn": of_drawn, "real ": of_train}.items():
-    precision, recall = metrics.precision_recall(of_test[:COUNT], x)
+shares = [metrics.precision_recall(of_test[:COUNT], x) for x in (of_drawn, of_train)]
+for name, (precision, recall) in zip(("drawn", "real "), shares, strict=True):
     print(f"{name}: precision {precision}, recall {recall}")
 if data.digits() == "mnist" and COUNT == 1000:
-    assert apart > 2 and abs(precision.value - 0.88) < 0.015  # the real ones'
+    assert 2.5 < apart < 4 and surely(shares[0][0], shares[1][0])
+    assert shares[0][1].value > shares[1][1].value
 
 # %% [markdown]
 # The distance is some three standard errors above the floor: these digits can be told from real ones, if one sees a
-# thousand of them. Precision says in what way: 17 in 100 lie where real digits do not, against 12 of real ones.
-# Recall is even above that of real digits. That does not speak for the network: recall hardly noticed missing sevens,
-# and presumably badly written digits, which have large balls, flatter it.
+# thousand of them. Precision shows one way: 17 in 100 lie where real digits do not, against 12 of real ones. Recall
+# is even above that of real digits. That does not speak for the network: recall hardly noticed missing sevens, and
+# presumably badly written digits, which have large balls, flatter it.
 #
 # Are all kinds there, in the right shares? **Were they copied?** We look up the nearest training digit of each drawn
 # one. Ones have little ink and look alike, so that the nearest of all would always be ones. We therefore divide each
@@ -392,23 +408,25 @@ if data.digits() == "mnist" and COUNT == 1000:
 
 # %%
 share_drawn = np.bincount(judges.labels(drawn), minlength=10) / COUNT
-share_real = np.bincount(labels, minlength=10) / len(labels)
-both = (COUNT * share_drawn + len(labels) * share_real) / (COUNT + len(labels))  # if alike
-error = np.sqrt(both * (1 - both) * (1 / COUNT + 1 / len(labels)))  # of the difference
-off = (share_drawn - share_real) / error
-chance = np.subtract(*(rng.multinomial(n, both, 100_000) / n for n in (COUNT, len(labels))))
-as_far = np.mean(abs(chance / error).max(axis=1) >= abs(off).max())
+share_train = np.bincount(kinds, minlength=10) / len(kinds)
+error = np.sqrt(share_train * (1 - share_train) / COUNT)
+off = (share_drawn - share_train) / error
+chance = (rng.multinomial(COUNT, share_train, 100_000) / COUNT - share_train) / error
+as_far = np.mean(abs(chance).max(axis=1) >= abs(off).max())
 print("off by standard errors, from the 0 to the 9:", off.round(1))
 print(f"some kind is as far off by chance in one of {1 / max(as_far, 1e-5):.0f} draws")
 figure, axis = plt.subplots(figsize=(6, 2.6), layout="constrained")
-axis.bar(np.arange(10) - 0.2, share_real, 0.4, color=plots.GREY, label="real")
+axis.bar(np.arange(10) - 0.2, share_train, 0.4, color=plots.GREY, label="training digits")
 axis.bar(np.arange(10) + 0.2, share_drawn, 0.4, yerr=error, color=plots.BLUE, label="drawn")
 axis.set(xticks=range(10), xlabel="digit", ylabel="share")
 figure.legend(loc="outside upper center", ncols=2, frameon=False)
+if data.digits() == "mnist" and COUNT == 1000:
+    assert share_drawn.min() > 0.05 and off.argmin() == 1 and -4 < off.min() < -2.5
+    assert 0.005 < as_far < 0.05
 plots.show(
     figure,
-    "Ten pairs of bars near a tenth: the shares of the digits, real and drawn (black lines: "
-    "one standard error of the difference). The drawn ones and twos are low.",
+    "Ten pairs of bars near a tenth: the shares of the digits, among the training digits and "
+    "drawn (black lines: one standard error). The drawn ones and twos are low.",
 )
 
 # %%
@@ -432,8 +450,9 @@ plots.show_filmstrip(
 )
 
 # %% [markdown]
-# All kinds are there. Fewest are the twos, by about three standard errors. The largest of ten such numbers is that
-# far off by chance in one of 26 draws, so this is a hint and no proof.
+# All kinds are there. Measured against their share among the training digits, the ones are the lowest, by three
+# standard errors. One of ten kinds is that far off by chance in one of some 55 draws: a strong hint, and no proof,
+# that the shares are not quite right.
 #
 # We see no sign of copying. The drawn digits are a little farther from the training digits than test digits are, in
 # the median and in the nearest hundredth, and the nearest of all is no nearer. This search in pixels would miss a
@@ -441,7 +460,7 @@ plots.show_filmstrip(
 #
 # ## Table 1 of the DDIM paper
 #
-# How much noise should a sampler add? The DDIM paper answers with the FID of 50,000 colour pictures (CIFAR-10), for
+# How much noise should a sampler add? The DDIM paper answers with the FID of small photographs (CIFAR-10), for
 # several numbers of steps, several $\eta$, and the larger noise $\hat\sigma$ of DDPM.
 
 # %%
@@ -467,11 +486,13 @@ plots.plot_estimates(
 # steps; with all thousand steps it is the best. Are these properties of the samplers, or do they come from the
 # network's mistakes? We take the mistakes away: lesson 06's three clouds in the plane, here all of one width, have a
 # perfect denoiser. As features we take the position of a point relative to the centre of its cloud. They show the
-# width of the clouds: noise that is left makes them too wide, variation that is lost too narrow.
+# width of the clouds: noise that is left makes them too wide, variation that is lost too narrow. Points that end
+# farther than 0.3, six widths, from every centre would widen them too, so we count these strays apart.
 #
-# We visit the same times as the paper's code. For CIFAR-10 these are *quadratic* (DDIM, appendix D.2): the squares
-# of an even grid from 0 to $\sqrt{0.8\, T}$, so ten steps visit 801, 633, 484, ..., 40, 10, 1 and 0, if we count as
-# we do from $t=1$. The smallest squares round to the same times, so that "50" and "100" steps are 49 and 96.
+# We visit the same times as the paper's code. For CIFAR-10 these are *quadratic* (DDIM, appendix D.2); in the code
+# they are the squares of an even grid from 0 to $\sqrt{0.8\, T}$, so ten steps visit 801, 633, 484, ..., 40, 10, 1
+# and 0, if we count as we do from $t=1$. The smallest squares round to the same times, so that "50" and "100" steps
+# are 49 and 96.
 
 # %%
 centres = np.array([[-1.0, -0.6], [1.0, -0.6], [0.0, 1.1]])
@@ -501,8 +522,10 @@ def walk_plane(name, times, chain=linear, large=EVERYWHERE):
 
 # %%
 def offsets(x):
+    """Those of the points that are no strays."""
     away = x[:, None] - centres
-    return away[np.arange(len(x)), np.square(away).sum(axis=2).argmin(axis=1)]
+    away = away[np.arange(len(x)), np.square(away).sum(axis=2).argmin(axis=1)]
+    return away[np.linalg.norm(away, axis=1) < 6 * width]
 
 
 def off_width(x):
@@ -512,7 +535,7 @@ def off_width(x):
 
 
 def told(x):
-    strays = np.mean(np.linalg.norm(offsets(x), axis=1) > 0.3)  # six widths
+    strays = 1 - len(offsets(x)) / len(x)
     return f"{off_width(x)!s:>14}, width {offsets(x).std():.3f}, strays {strays:.1%}"
 
 
@@ -531,12 +554,11 @@ plots.plot_estimates(
 )
 
 # %% [markdown]
-# In ten steps, $\eta=1$ and $\hat\sigma$ fail in opposite ways. The clouds of $\eta=1$ have width 0.034 in place of
-# 0.05, those of $\hat\sigma$ 0.093. $\eta=1$ is some twenty times as far from the truth as $\eta=0$; the more steps,
-# the smaller its excess. $\hat\sigma$ is the worst in 10 and 20 steps, and the best in a thousand. All three appear
-# without any network, so samplers alone *can* produce them. Not everything agrees: here $\hat\sigma$ overtakes
-# $\eta=1$ at 50 steps, in the paper only after 100, and in ten steps $\eta=0.2$ and 0.5 are no worse than 0. The
-# comparisons:
+# In ten steps, $\eta=1$ and $\hat\sigma$ fail in opposite ways. The clouds of $\eta=1$ have width 0.033 in place of
+# 0.05, those of $\hat\sigma$ 0.091. $\eta=1$ is some forty times as far from the truth as $\eta=0$; the more steps,
+# the smaller its excess. $\hat\sigma$ is the worst in 10 and 20 steps, and the best of the three in a thousand. All
+# of this appears without any network, so samplers alone *can* produce it. Not everything agrees: here $\hat\sigma$
+# overtakes $\eta=1$ at 50 steps, in the paper only after 100. The comparisons:
 
 # %%
 if POINTS >= 10_000:
@@ -544,8 +566,7 @@ if POINTS >= 10_000:
     assert all(surely(*pair) for n in (10, 20) for pair in pairwise(at[n]))
     assert all(surely(at[1000][2], one) for one in at[1000][:2])
     assert all(surely(at[n][2], at[n][1]) for n in (50, 100))
-    assert not any(surely(at[10][0], exact[f"eta {eta}"][10]) for eta in (0.2, 0.5))
-    assert 10 < at[10][1].value / at[10][0].value < 40
+    assert 25 < at[10][1].value / at[10][0].value < 60
     assert all(np.diff([at[n][1].value - at[n][0].value for n in PAPER_STEPS]) < 0)
 
 # %% [markdown]
@@ -561,19 +582,21 @@ for spared in ((), (1,), (10,), (1, 10)):
     print(f"spared {spared!s:8} {told(x)}")
 std, rates = sampling.sigma_hat(linear, 40, 10), linear.noise_rate[[10, 40]]
 print(f"noise added into t = 10: {std:.3f}, by eta 1: {std * rates[0] / rates[1]:.3f}")
-assert POINTS < 10_000 or np.allclose(in_ten, [5.28, 37.4, 23.7, 1.75, 0.66], rtol=0.1)
+assert POINTS < 10_000 or np.allclose(in_ten, [5.8, 33.5, 21.5, 1.25, 1.1], rtol=0.15)
 
 # %% [markdown]
 # It is the other way round. Most of the harm is done by one step, from $t=40$ to $t=10$: $\hat\sigma$ adds noise of
 # size 0.13 there where $\eta=1$ adds 0.04. If that step alone keeps the noise of $\eta=1$, the distance falls from
-# 37.4 to 1.7, below the 5.3 of $\eta=1$ itself. The step into $t=1$ adds a ninth of that surplus variance; sparing
-# it alone leaves 23.7, sparing both 0.7. For $\hat\sigma$'s lead over $\eta=1$ lesson 06 has a reason: what a step
-# does not know about $x_0$ makes the true step wider than $\tilde\beta$'s. The widths show it: with both spared,
-# 0.044 in place of 0.034.
+# 33.5 to 1.3, below the 5.8 of $\eta=1$ itself. Sparing the step into $t=1$ alone leaves 21.5. Why does $\hat\sigma$
+# beat $\eta=1$ once these steps are spared, and in a thousand steps? Lesson 06 gives a reason: what a step does not
+# know about $x_0$ makes the right variance larger than $\tilde\beta$. The widths agree: with both steps spared,
+# 0.043, against 0.033 for $\eta=1$.
 #
 # Lesson 07's times are even, 1000, 900, ..., 100, 0, and end with a long step; our network uses the cosine schedule.
-# Is $\hat\sigma$ better there? We try all four combinations. The quadratic times begin at $T$ here, as even ones do:
-# at 801, where the paper's begin, the linear schedule keeps 4 % of the signal, but the cosine schedule keeps 31 %.
+# Is $\hat\sigma$ better there? We try all four combinations. These quadratic times, the library's, differ from the
+# paper's in two ways. They begin at $T$, as even ones do: at 801 the linear schedule keeps 4 % of the signal, but the
+# cosine schedule keeps 31 %. And they end with the step from 10 to 0: without the noisy step into $t=1$,
+# $\hat\sigma$'s distance is 21 in place of 33.5.
 
 # %%
 cosine, ends, samplers = schedule.cosine(1000), {}, ("eta 0", "eta 1", "sigma-hat")
@@ -590,13 +613,12 @@ if POINTS >= 10_000:
         none, one, most = (far["quadratic", chain_name, name] for name in samplers)
         assert surely(none, one) and surely(one, most)
     for name in samplers:
-        x = ends["even", "linear", name]
-        near = np.linalg.norm(offsets(x), axis=1) < 0.3
-        assert 0.065 < 1 - near.mean() < 0.105
-        assert off_width(x).value > 100 > 10 * off_width(x[near]).value
-        assert offsets(ends["even", "cosine", name]).std() < 0.8 * width
+        assert 0.065 < 1 - len(offsets(ends["even", "linear", name])) / POINTS < 0.105
+        assert offsets(ends["even", "linear", name]).std() < 0.9 * width
+        assert offsets(ends["even", "cosine", name]).std() < 0.6 * width
     none, one, most = (far["even", "cosine", name] for name in samplers)
-    assert surely(most, one) and not surely(none, one)
+    assert surely(most, none) and surely(most, one) and one.value < 1.15 * none.value
+    assert abs(far["quadratic", "linear", "sigma-hat"].value - 21.1) < 2
     for name in samplers[:2]:
         assert surely(far["quadratic", "cosine", name], far["even", "cosine", name])
 assert np.allclose(
@@ -605,10 +627,9 @@ assert np.allclose(
 
 # %% [markdown]
 # *Quadratic times*: $\hat\sigma$ leaves noise with either schedule, and is the worst. *Even times with the linear
-# schedule* are bad for all: one point in twelve ends between the clouds, and these strays make up nearly all of the
-# distance. Only *even times with the cosine schedule* leave no surplus: all clouds are too narrow, those of
-# $\hat\sigma$ the least, and it is the best. A row of a famous table thus says as much about the schedule and the
-# visited times as about the noise.
+# schedule* are bad for all: 7 to 10 per cent of the points end between the clouds. Only *even times with the cosine
+# schedule* leave neither strays nor noise: all clouds are too narrow, those of $\hat\sigma$ the least, and it is the
+# best. So the order of the samplers in such a table also depends on the schedule and on the visited times.
 #
 # And our digits? This table was measured once, with a thousand digits a cell, and comes with the library. We check
 # three cells:
@@ -622,7 +643,8 @@ def curve(kind):  # {steps: what was measured}
 
 cells = weights.results("08")
 kept = {name: metrics.Estimate(cell["value"], cell["error"]) for name, cell in cells.items()}
-figure, axes = plt.subplots(1, 2, figsize=(8, 3.6), sharey=True, layout="constrained")
+size = {"figsize": (8, 4), "layout": "constrained"}
+figure, axes = plt.subplots(1, 2, sharex=True, sharey=True, **size)
 colors = (plots.BLUE, plots.ORANGE, plots.GREEN, plots.GREY, "#CC79A7")
 for axis, grid in zip(axes, ("", ", quadratic times"), strict=True):
     for name, color, marker in zip(ETAS, colors, ("o-", "s-", "^-", "D-", "v--"), strict=True):
@@ -640,12 +662,11 @@ figure.legend(*handles, loc="outside upper center", ncols=5, frameon=False)
 ten = {name: kept[f"distance, {name}, 10 steps"] for name in ETAS}
 assert all(surely(ten[name], ten["sigma-hat"]) for name in [*ten][:4])
 for name in samplers:
-    assert surely(ten[name], curve(f"distance, {name}, quadratic times")[10])
+    assert curve(f"distance, {name}, quadratic times")[10].value > 2 * ten[name].value
 plots.show(
     figure,
-    "Two panels for our digits. Even times: eta 0, 0.2, 0.5 and 1 lie together within their "
-    "error bars; in ten steps sigma-hat is clearly higher. Quadratic times: in ten steps all "
-    "three are more than twice as high; with more steps the two panels come closer.",
+    "Even times: eta 0, 0.2, 0.5 and 1 lie close together, in few steps sigma-hat above them. "
+    "Quadratic times: in ten steps all three are more than twice as high, later much closer.",
 )
 
 # %%
@@ -654,7 +675,7 @@ for name in samplers:
     here = metrics.frechet_distance(judges.features(x), reference)
     print(f"{name:9} in 10 steps: {here}; in the table {ten[name]}")
     if data.digits() == "mnist" and COUNT == 1000:  # as many as the table's
-        assert abs(here.value - ten[name].value) < 4 * np.hypot(here.error, ten[name].error)
+        assert abs(here.value - ten[name].value) < 2 * np.hypot(here.error, ten[name].error)
 columns = zip(*(curve(f"distance, {name}").values() for name in [*ten][:4]), strict=False)
 assert not any(surely(min(column), max(column)) for column in columns)
 
@@ -668,18 +689,19 @@ assert not any(surely(min(column), max(column)) for column in columns)
 # best for a network; what about our network or its digits makes the difference, we have not measured.
 #
 # At even times and with our schedule, no gap such as the paper's between $\eta=0$ and $\eta=1$ appears for the
-# digits: among the four $\eta$, at equal numbers of steps, no difference is beyond three standard errors. The perfect
-# denoiser predicts that: with the same times and schedule it has 9 against 12 ten-thousandths, not 0.25 against 5.3.
-# A thousand digits cannot show differences of a few per cent. $\eta=1$ lies *below* $\eta=0$ at every number of steps
-# except 20, by less than two errors. But these cells start from the same noises, so the comparisons are not
-# independent. If it is real, a reason may be that a network errs, and fresh noise lets later steps correct this
-# (Karras et al. 2022, section 4).
+# digits: among the four $\eta$, at equal numbers of steps, no difference is beyond three standard errors. This is a
+# weak statement. With a thousand digits, three standard errors are 60 to 100 per cent of the distance itself, so only
+# much larger differences could have shown. In ten steps the perfect denoiser agrees: with the same times and schedule
+# $\eta=0$ and $\eta=1$ differ little (19 and 21 ten-thousandths, not 0.14 and 5.8). $\eta=1$ lies *below* $\eta=0$ at
+# every number of steps except 20, by less than two errors, but these cells start from the same noises. If it is real,
+# a reason may be that fresh noise lets later steps correct a network's errors (Karras et al. 2022, section 4).
 #
-# From 10 to 1,000 steps, $\eta=0$ comes three times as close to the floor; the paper's FID falls by a factor of 3.3
-# (13.36 to 4.04). $\eta=1$ in 200 steps, lesson 06's digits, beats $\eta=0$ in ten, lesson 07's, by nearly four
-# standard errors: to this lesson's first question, the answer is lesson 06's 200 steps. With other noises than the
-# table's, in ten steps, we get the same distances within their errors; $\eta=1$ is still the lowest, but by 0.2
-# instead of 1.0, so its lead over $\eta=0$ is undecided. Do not read an order out of a table without error bars.
+# From 10 to 1,000 steps, the distance of $\eta=0$ falls from 3.1 to 1.2, by a factor of 2.6; the paper's FID falls by
+# 3.3 (13.36 to 4.04). $\eta=1$ in 200 steps, lesson 06's digits, beats $\eta=0$ in ten, lesson 07's, by nearly four
+# standard errors. This answers the lesson's first question: lesson 06's digits are better.
+#
+# With other noises than the table's, in ten steps, the distances differ by at most 1.1 standard errors, yet the lead
+# of $\eta=1$ over $\eta=0$ shrinks from 1.0 to 0.2. Do not read an order out of a table without error bars.
 #
 # ## Table 2: there and back
 #
@@ -690,20 +712,23 @@ assert surely(curve("distance, eta 1")[200], ten["eta 0"])
 paper = {10: 0.014, 20: 0.0065, 50: 0.0023, 100: 0.0009, 200: 0.0004, 500: 1e-4, 1000: 1e-4}
 plots.plot_estimates(
     {"our digits": curve("reconstruction"), "DDIM, table 2": paper},
-    "Squared error against steps, two falling lines: the paper's from 0.014 to 0.0001, ours "
-    "from 0.002 to about 0.001 with large error bars.",
-    labels=("steps", "squared error of a pixel"),
+    "Squared error against steps: the paper's falls from 0.014 to 0.0001; ours from 0.002 to "
+    "0.0007 at 200 steps, then 0.0012 at 1,000, with large error bars.",
+    labels=("steps", "squared error of a pixel in [0, 1]"),
 )
 
 # %% [markdown]
-# Ours falls too. It begins lower, presumably as most of a digit's picture is plain paper, which is easily brought
-# back. We cannot say whether it ends higher: at 1,000 steps it is two of its error bars above the paper's. For 200
-# digits, the standard deviation among them must then be some six times the mean: a few digits may make most of it.
+# Ours falls up to 200 steps; the rise at 1,000 is within its error. (As in the paper, pixels are scaled to $[0, 1]$,
+# so divide lesson 07's errors by four.) It begins lower, presumably as most of a digit's picture is plain paper,
+# which is easily brought back. We cannot say whether it ends higher: at 1,000 steps it is two standard errors above
+# the paper's.
 #
 # ## What did each step buy?
 #
-# We train the same network from scratch for 2,400 steps in each row, here with Adam. Each of the first six rows adds
-# one idea to the row above and draws in 50 steps; the last four compare two samplers at 10 and 200 steps.
+# These rows, too, were measured once and come with the library; the asserts check that the text agrees with them.
+# Five networks were trained from scratch with Adam, for 2,400 steps each: one for each of the first four rows, and
+# one for the velocity, with which the last six rows draw. Each of the first six rows adds one idea to the row above
+# and draws in 50 steps; the last four compare two samplers at 10 and 200 steps.
 
 # %%
 ending, ladder = ", trained 2400 steps, seed 0", {}
@@ -722,6 +747,9 @@ for name in ("the naive denoiser", "told the time"):
     assert surely(ladder["Gaussian noise"], ladder[name])
 assert not surely(ladder["averaged weights"], ladder["the velocity as target"])
 assert not surely(ladder["the velocity as target"], ladder["told the time"])
+ddpm, ddim = ([ladder[f"{name}, {n} steps"] for n in (10, 200)] for name in ("DDPM", "DDIM"))
+assert surely(ddpm[1], ddim[1]) and not surely(ddpm[0], ddim[0])
+assert not surely(ddim[1], ladder["averaged weights"])
 plots.show(
     figure,
     "Ten horizontal bars: the noise as target is by far the longest; Gaussian noise without the "
@@ -741,9 +769,10 @@ plots.show(
 #   of the noise is a large one of the picture (lesson 03), and the learning rate was searched for the velocity.
 # - *The velocity* repairs that and is as good as the picture; *averaged weights* gain nothing at the end of a falling
 #   learning rate.
-# - *More steps* and DDPM's noise are the second gain: 200 steps with noise are the best that this network can do.
+# - *DDPM's noise* in 200 steps is the second gain, from 12.6 to 9.9. Without it, 200 steps are no better than 50; in
+#   ten, its gain is within three errors. Of the settings tried, 200 noisy steps are the best for this network.
 #
-# Trust only the large gaps: there is one training for each row, and the error bars say nothing about another. The
+# Trust only the large gaps: each network was trained once, and the error bars say nothing about another training. The
 # packaged network differs from the rows in 50 steps of $\eta=0$ in five ways: a third block, another optimizer, more
 # steps, batches twice as large, a longer average. Together they bring 12.8 down to 1.4; which of them matters most,
 # we have not measured.
@@ -775,9 +804,9 @@ plots.show(
 #
 # <details><summary>Answer</summary>
 #
-# With one neighbour the balls are small, and only 63 % of real digits lie among real ones; with ten, 99 % do. The
-# order of recall stays; in precision the fifty even come first, with 1.00. With ten the columns have little left to
-# tell: even blurred digits have recall 87 %. So always report $k$ and the numbers of pictures.
+# With one neighbour the balls are small, and only 64 % of real digits lie among real ones; with ten, 99 % do. The
+# order of recall stays. With ten neighbours the columns have little left to tell: the fifty have precision 1.00, and
+# even blurred digits have recall 0.87. So always report the number of neighbours and of pictures.
 #
 # </details>
 #
@@ -787,8 +816,9 @@ plots.show(
 #
 # <details><summary>Answer</summary>
 #
-# The scale is another: whole digits are at 0.0000001. Blur is now the worst, more than a thousand times as far as
-# whole digits; that the sevens are missing is hardly seen. These random features tell textures apart, not digits.
+# The scale is different: whole digits are at 0.0000001. Blur is now the worst, more than a thousand times as far as
+# whole digits; that the sevens are missing is hardly seen. These random features see blur better than kinds: with
+# them the nearest digit is of the same kind for only 55 %, against 99.6 % with the trained ones.
 #
 # </details>
 #
@@ -812,8 +842,8 @@ def kernel_distance(x, y):
 checks.kernel_distance(kernel_distance)
 
 # %% [markdown]
-# **5. Bug clinic.** This Fréchet distance is 0 for two equal sets of independent features, and grows when they move
-# apart. It contains two mistakes. Mend it.
+# **5. Bug clinic.** This Fréchet distance is nearly 0 for a set and itself if its features are independent, and grows
+# when they move apart. It contains two mistakes. Mend it.
 #
 # ```python
 # def mended(x, y):

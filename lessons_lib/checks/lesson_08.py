@@ -61,7 +61,7 @@ def mended(answer):
     hints = [
         of_entries,
         "look at the first term: is it squared?",
-        "how do the standard deviations enter when the features are uncorrelated? Compare with the line above eq. 4.",
+        "how do the standard deviations enter when the features are uncorrelated? Compare with the lesson's first formula.",
         "the trace of a matrix root is the sum of the roots of the matrix's eigenvalues.",
     ]
     for (name, (one, other)), hint in zip(cases.items(), hints, strict=True):
