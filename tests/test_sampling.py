@@ -401,6 +401,7 @@ def test_inverting_never_asks_about_the_data_and_in_batches(batch_size):
         ({"corrections": 1.5}, "corrections: expected an integer of at least 0; received 1.5"),
         ({"batch_size": 0}, "batch_size: expected an integer of at least 1; received 0"),
         ({"x_0": np.zeros((2, 3), int)}, r"x_0: expected float32 or float64 of shape \(2, 3\); received int64 of \(2, 3\)"),
+        ({"x_0": np.zeros(3)}, r"x_0: expected float32 or float64 of shape \(B, ...\); received float64 of \(3,\)"),
         ({"x_0": np.zeros((0, 3))}, r"x_0: expected float32 or float64 of shape \(B, ...\); received float64 of \(0, 3\)"),
         ({"steps": 41}, "steps: expected an integer in 1..40; received 41"),
     ],
