@@ -10,13 +10,15 @@ def given(model, *conditions, batch_size=None):
 
     model: a network that is called with [x_t, t, *conditions]. conditions: arrays, (B, ...) each, with a row for every image.
     batch_size: how many images to ask about at once; None: all. It is given here and not to `sample`, which knows no conditions
-    that it could split. Raises ValueError if the conditions differ in length, if the network takes another number of them, or if
+    that it could split. Raises ValueError if the conditions differ in length, if the network takes none or another number of them, or if
     the answer is asked about x_t of another length.
     """
     conditions = [np.array(condition) for condition in conditions]  # copies: the caller's may change before the walk ends
     expected = len(model.inputs) - 2 if hasattr(model, "inputs") else max(1, len(conditions))
     if len(conditions) != expected:
         raise ValueError(f"conditions: expected {expected}, as the network takes; received {len(conditions)}")
+    if not conditions:
+        raise ValueError("model: expected a network that takes conditions; received one of [x_t, t]")
     shapes = [condition.shape for condition in conditions]
     if not all(shapes) or len({shape[0] for shape in shapes}) > 1:
         raise ValueError(f"conditions: expected a row for every image, (B, ...) each; received shapes {str(shapes)[1:-1]}")

@@ -55,11 +55,11 @@ def frechet_at_infinity(x, y, *, splits=10, seed=0):
     """The `frechet_distance` that ever more images like those of x would have (Chong and Forsyth 2020).
 
     Its bias falls roughly as 1 / N, so that twice the distance of all images, less that of half of them, has none of it; the mean
-    over random halves. x: features, (N, D), N at least 40. y: the same, of which all are taken, or `Statistics`. Gives an
-    `Estimate`, which may be below 0; its error is a jackknife's, each time without a tenth of x.
+    over random halves. x: features, (N, D), N at least 40. y: features, (M, D), M at least 2, all of which are taken, or
+    `Statistics`. Gives an `Estimate`, which may be below 0; its error is a jackknife's, each time without a tenth of x.
     """
     x, splits = _checked("x", x, least=40), whole("splits", splits, 1)
-    y = y if isinstance(y, Statistics) else statistics(y)
+    y = y if isinstance(y, Statistics) else statistics(_checked("y", y))
     rng = np.random.default_rng(seed)
 
     def limit(x):

@@ -91,3 +91,9 @@ def test_one_row_does_not_serve_many_images(model):
 def test_a_batch_size_is_positive(model):
     with pytest.raises(ValueError, match="batch_size: expected an integer of at least 1; received 0"):
         guidance.given(model, LABELS, WORDS, batch_size=0)
+
+
+def test_a_network_without_conditions_is_refused():
+    x_t, t = Input((4, 4, 1)), Input((), dtype="int32")
+    with pytest.raises(ValueError, match=r"model: expected a network that takes conditions; received one of \[x_t, t\]"):
+        guidance.given(Model([x_t, t], layers.Identity()(x_t)))

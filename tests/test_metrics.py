@@ -275,6 +275,7 @@ def test_the_nearest_is_found():
     ("measure", "message"),
     [
         (lambda x: metrics.frechet_at_infinity(x[:39], x), r"x: expected features of at least 40 images, .* shape \(39, 3\)"),
+        (lambda x: metrics.frechet_at_infinity(x, x[:1]), r"y: expected features of at least 2 images, .* shape \(1, 3\)"),
         (lambda x: metrics.kernel_distance(x, x[:2]), r"y: expected features of at least 3 images, .* received shape \(2, 3\)"),
         (lambda x: metrics.kernel_distance(x, x[:, :2]), "y: expected 3 features an image; received 2"),
         (lambda x: metrics.kernel_distance(x * np.inf, x), "x: expected finite values; received 150 NaN or infinite ones"),

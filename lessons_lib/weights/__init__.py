@@ -112,7 +112,7 @@ def _datasets(path):
 def _halve(path):
     """Write a file of weights anew with its numbers in 16 bits: HDF5 would not give the room of replaced ones back."""
     arrays = _datasets(path)
-    worst = max(np.abs(array).max(initial=0) for array in arrays.values())
+    worst = np.max([np.abs(array).max(initial=0) for array in arrays.values()])  # Python's max passes over NaN
     if not worst <= np.finfo(np.float16).max:
         raise ValueError(f"dtype: expected numbers within float16's range, 65504, or float32; received {worst:.3g}")
     with h5py.File(path) as file:
