@@ -10,8 +10,8 @@ def given(model, *conditions, batch_size=None):
 
     model: a network that is called with [x_t, t, *conditions]. conditions: arrays, (B, ...) each, with a row for every image.
     batch_size: how many images to ask about at once; None: all. It is given here and not to `sample`, which knows no conditions
-    that it could split. Raises ValueError if the conditions differ in length, if the network takes none or another number of them, or if
-    the answer is asked about x_t of another length.
+    that it could split. Raises ValueError if the network takes no conditions or another number of them, if these differ in
+    length, or if the answer is asked about x_t of another length.
     """
     conditions = [np.array(condition) for condition in conditions]  # copies: the caller's may change before the walk ends
     expected = len(model.inputs) - 2 if hasattr(model, "inputs") else max(1, len(conditions))
