@@ -108,6 +108,7 @@ def test_every_cell_of_lesson_08_is_measured(small, tmp_path, monkeypatch):
         assert one["value"] > 0
         assert ("kernel_value" in one) == ("reconstruction" not in name)
         assert ("digits" in one["weights"]) == ("ladder" not in name)
+        assert ("classifier" in one["weights"]) == ("reconstruction" not in name)
     even, quadratic = (table[f"distance, eta 0, {grid}3 steps"]["value"] for grid in ("", "quadratic times, "))
     assert even != quadratic
     first, other = (table[f"ladder, averaged weights, trained 2 steps, seed {seed}"] for seed in (0, 1))

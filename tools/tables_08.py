@@ -18,6 +18,7 @@ STEPS = (10, 20, 50, 100, 200, 1000)
 ETAS = {"eta 0": 0.0, "eta 0.2": 0.2, "eta 0.5": 0.5, "eta 1": 1.0, "sigma-hat": 1.0}
 LENGTHS = {2400: (0, 1, 2), 16_000: (0,)}  # of a rung's training, in steps: its seeds
 SEED = 1  # of what is drawn
+BOTH = ("digits", "classifier")  # the packaged network that draws, and the judge of every distance
 CHECKPOINTS = Path("build/tables")
 
 
@@ -29,16 +30,16 @@ def cells(images=1000, steps=STEPS, lengths=LENGTHS):
         yield Cell(f"reconstruction, {count} steps", settings, ("digits",), partial(reconstruction, count, images // 5))
         for eta in ETAS:
             if count < 1000 or eta in ("eta 0", "eta 1", "sigma-hat"):
-                yield Cell(f"distance, {eta}, {count} steps", drawn, ("digits",), partial(table_1, eta, count, images))
+                yield Cell(f"distance, {eta}, {count} steps", drawn, BOTH, partial(table_1, eta, count, images))
             if count < 200 and eta in ("eta 0", "eta 1", "sigma-hat"):
                 settings, measure = drawn | {"quadratic": True}, partial(table_1, eta, count, images, quadratic=True)
-                yield Cell(f"distance, {eta}, quadratic times, {count} steps", settings, ("digits",), measure)
+                yield Cell(f"distance, {eta}, quadratic times, {count} steps", settings, BOTH, measure)
     for length, seeds in lengths.items():
         for seed in seeds:
             for name in LADDER:
                 settings = drawn | {"training": length, "training_seed": seed, "recipe": recipes.usual()}
                 measure = partial(rung, name, images, length, seed)
-                yield Cell(f"ladder, {name}, trained {length} steps, seed {seed}", settings, (), measure)
+                yield Cell(f"ladder, {name}, trained {length} steps, seed {seed}", settings, BOTH[1:], measure)
 
 
 # ---- the DDIM paper's tables
