@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
 from lessons_lib import glyphs
 
@@ -41,6 +42,24 @@ def test_the_ten_digits_can_be_told_apart():
         for image in drawn(digit, 20, seed=1).reshape(20, -1):
             right += np.argmin(((known - image) ** 2).sum(axis=2).min(axis=1)) == digit
     assert right > 180
+
+
+def test_the_data_set_holds_all_ten_digits_as_they_are_drawn(monkeypatch, tmp_path):
+    monkeypatch.setattr(glyphs, "COUNTS", {"train": 150, "test": 20})
+    builder = glyphs.Glyphs(data_dir=tmp_path)
+    assert builder.info.features["image"].shape == (28, 28, 1)
+    assert builder.info.features["label"].num_classes == 10
+    builder.download_and_prepare()
+    sets = {split: list(tfds.as_numpy(builder.as_dataset(split=split))) for split in ("train", "test")}
+    assert {split: len(examples) for split, examples in sets.items()} == {"train": 150, "test": 20}
+    assert {int(one["label"]) for one in sets["train"]} == set(range(10))
+    for number, (split, examples) in enumerate(sets.items()):
+        known = set()
+        for i in range(len(examples)):
+            rng = np.random.default_rng([number, i])
+            label = int(rng.integers(10))
+            known.add((label, glyphs.draw(label, rng).tobytes()))
+        assert {(int(one["label"]), one["image"].tobytes()) for one in examples} == known, split
 
 
 @pytest.mark.parametrize("digit", [-1, 10, "3", 3.0])

@@ -82,6 +82,7 @@ def test_the_speed_is_what_an_undisturbed_step_multiplies(monkeypatch, seconds):
     monkeypatch.setattr(profile.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(keras.Model, "train_on_batch", lambda *those: now.append(now.pop() + next(took)))
     assert profile.speed.__wrapped__() == pytest.approx(5 * 2 * 32 * 14**2 * 3**2 * 64**2 / 0.025 / 1e9)
+    assert 1 < now[0] < 1.5  # a second of it, and what goes before
 
 
 def test_a_lesson_does_not_notice_that_the_machine_was_measured():
