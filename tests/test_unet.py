@@ -92,6 +92,11 @@ def reference(weights, x):
     return convolve(double(x) + full, *layers[5])
 
 
+def test_without_a_word_it_is_for_digits_and_has_three_levels():
+    plain, said = unet.unet(), unet.unet(28, 1, (32, 64, 128), 2, attention=(2,), patch=1)
+    assert [weight.shape for weight in plain.weights] == [weight.shape for weight in said.weights]
+
+
 def test_basic_unet_equals_a_second_implementation():
     network = unet.basic_unet(size=8, channels=3)
     x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
