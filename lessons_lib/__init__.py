@@ -10,7 +10,6 @@ The contract that every module keeps:
 Keras runs on TensorFlow unless the environment's KERAS_BACKEND names another backend.
 """
 
-import contextlib
 import os
 import sys
 import tempfile
@@ -22,7 +21,10 @@ def _import_tensorflow_quietly():
     A lesson's first output would be four lines of it. Whatever else was written is written out afterwards.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    stderr = os.dup(2)
+    try:
+        stderr = os.dup(2)
+    except OSError:
+        return  # it is closed, so that nobody reads a greeting; Keras imports TensorFlow
     with tempfile.TemporaryFile() as written:
         os.dup2(written.fileno(), 2)
         try:
@@ -45,5 +47,8 @@ if "keras" not in sys.modules:
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")  # and not what another project left in ~/.keras/keras.json
 if os.environ.get("KERAS_BACKEND") == "tensorflow":
     _import_tensorflow_quietly()
-with contextlib.suppress(ModuleNotFoundError):  # of TensorFlow, as above
+try:
     from lessons_lib import layers, optimizers  # noqa: F401  (so that Keras knows them in the files that it loads)
+except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] != "tensorflow":  # as above
+        raise

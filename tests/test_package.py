@@ -35,6 +35,18 @@ def test_without_tensorflow_the_package_imports():
     assert done.stdout == "here\n", done.stderr
 
 
+def test_without_another_package_the_import_fails_and_names_it():
+    """Or a saved network would fail later, for want of our layers."""
+    done = imported("import sys; sys.modules['einops'] = None; import lessons_lib")
+    assert done.returncode == 1
+    assert "ModuleNotFoundError: import of einops halted" in done.stderr
+
+
+def test_with_stderr_closed_the_package_imports():
+    """As under a daemon."""
+    assert imported("import os; os.close(2); import lessons_lib; print('here')").stdout == "here\n"
+
+
 def test_another_backend_does_not_load_tensorflow():
     done = imported("import sys, lessons_lib; print('tensorflow' in sys.modules)", KERAS_BACKEND="jax")
     assert done.stdout == "False\n", done.stderr
