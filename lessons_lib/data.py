@@ -172,8 +172,10 @@ def noisify(images, schedule, target=the_noise, *, seed=0, null=None, drop=0.1):
         raise TypeError(f"seed: expected an integer; received {seed!r}")
     nulls = [] if null is None else _nulls(null, others)
     drops = drop if isinstance(drop, tuple) else (drop,)  # one draw for all, or one for each
-    if len(drops) not in {1, len(nulls)} or not all(isinstance(share, Real) and 0 <= share <= 1 for share in drops):
-        raise ValueError(f"drop: expected a probability in [0, 1], or a tuple of {len(nulls)}; received {drop!r}")
+    fits = not isinstance(drop, tuple) or len(drop) == len(nulls) > 0
+    if not fits or not all(isinstance(share, Real) and 0 <= share <= 1 for share in drops):
+        several = f", or a tuple of {len(nulls)}" if nulls else ""
+        raise ValueError(f"drop: expected a probability in [0, 1]{several}; received {drop!r}")
     _warn_if_the_mean_shows(schedule, spec.shape)
     if spec.shape.rank == 4:
         for first in images.take(1):
@@ -207,6 +209,8 @@ def _nulls(null, specs):
     for i, (value, spec) in enumerate(zip(null, specs, strict=True)):
         try:
             tensor = None if value is None else tf.ensure_shape(tf.convert_to_tensor(value, spec.dtype), spec.shape[1:])
+            if tensor is not None and spec.dtype.is_integer and np.any(tensor.numpy() != np.asarray(value)):
+                raise ValueError("rounded or wrapped around")  # as TensorFlow does without a word
         except (TypeError, ValueError, tf.errors.InvalidArgumentError) as error:
             expected = f"{spec.dtype.name} of shape {tuple(spec.shape[1:])}, as one of the conditions is"
             raise ValueError(f"null[{i}]: expected {expected}; received {value!r}") from error

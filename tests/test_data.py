@@ -424,6 +424,12 @@ def test_a_condition_that_is_always_there():
             r"null\[1\]: expected float32 of shape \(5, 2\), as one of the conditions is; received",
         ),
         ({"null": (-1, 0.0)}, r"null\[1\]: expected float32 of shape \(5, 2\), as one of the conditions is; received 0.0"),
+        ({"null": (np.float64(1.5), None)}, r"null\[0\]: expected int64 of shape \(\), .*; received np.float64\(1.5\)"),
+        ({"null": (np.float64("nan"), None)}, r"null\[0\]: expected int64 of shape \(\), .*; received np.float64\(nan\)"),
+        ({"drop": (0.1,)}, r"drop: expected a probability in \[0, 1\], or a tuple of 2; received \(0.1,\)"),
+        ({"drop": ()}, r"drop: expected a probability in \[0, 1\], or a tuple of 2; received \(\)"),
+        ({"null": None, "drop": ()}, r"drop: expected a probability in \[0, 1\]; received \(\)"),
+        ({"null": None, "drop": (0.1,)}, r"drop: expected a probability in \[0, 1\]; received \(0.1,\)"),
         ({"drop": 1.5}, r"drop: expected a probability in \[0, 1\], or a tuple of 2; received 1.5"),
         ({"drop": (0.1, 0.2, 0.3)}, r"drop: expected a probability in \[0, 1\], or a tuple of 2; received \(0.1, 0.2, 0.3\)"),
         ({"drop": "0.1"}, r"drop: expected a probability in \[0, 1\], or a tuple of 2; received '0.1'"),
@@ -432,6 +438,14 @@ def test_a_condition_that_is_always_there():
 def test_noisify_names_bad_conditions(change, message):
     with pytest.raises(ValueError, match=message):
         conditioned(**change)
+
+
+@pytest.mark.parametrize("value", [300, -1, np.int64(300)])
+def test_a_null_that_its_type_cannot_hold_is_refused(value):
+    """TensorFlow would take 44 for 300."""
+    batches = tf.data.Dataset.from_tensor_slices((PICTURES, np.uint8(LABELS))).batch(3)
+    with pytest.raises(ValueError, match=rf"null\[0\]: expected uint8 of shape \(\), .*; received .*{value}"):
+        data.noisify(batches, TEN, null=(value,))
 
 
 def test_an_error_of_the_image_weighs_what_that_of_the_velocity_does():
