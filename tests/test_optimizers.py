@@ -58,6 +58,30 @@ def test_what_is_no_matrix_gets_adams_update(shape):
         np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "adams"),
+    [
+        ("dense/kernel", {}, False),
+        ("dense/kernel", {"exclude_layers": ["^dense", "last"]}, True),
+        ("dense_1/kernel", {"exclude_layers": ["dense/", "last"]}, False),
+        ("Embedding_2/embeddings", {}, True),
+        ("Embedding_2/embeddings", {"exclude_embeddings": False}, False),
+    ],
+)
+def test_excluded_layers_get_adams_update(name, arguments, adams):
+    """By a regular expression in their path, as Keras reads it; and embeddings, unless they are to be included."""
+    muon, gradient = optimizers.Muon(0.1, **arguments), RNG.normal(size=(20, 30)).astype(np.float32)
+    layer, _, weight = name.partition("/")
+    with keras.name_scope(layer):
+        variable = keras.Variable(np.zeros((20, 30), np.float32), name=weight)
+    assert variable.path == name
+    muon.build([variable])
+    muon.apply([ops.convert_to_tensor(gradient)], [variable])
+    moved = np.abs(ops.convert_to_numpy(variable.value))
+    assert (np.ptp(moved) < 1e-3) == adams  # Adam's first step is as large for all
+    assert (muon.adam_velocities[0] is not None) == adams
+
+
 def test_it_comes_back_from_its_configuration():
     one = optimizers.Muon(keras.optimizers.schedules.CosineDecay(0.1, 10), momentum=0.9)
     again = keras.optimizers.deserialize(keras.optimizers.serialize(one))
