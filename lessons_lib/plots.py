@@ -101,11 +101,18 @@ def plot_loss(losses, alt, *, baselines=None):
 def plot_estimates(curves, alt, *, labels, log=True, floor=None):
     """Numbers with their standard errors, a line for each label.
 
-    curves: {label: {x: number, or (number, error)}}, one to six; labels: of the two axes, which are logarithmic unless log is
-    False; floor: a baseline for all, drawn as a dashed line.
+    curves: {label: {x: number, or (number, error)}}, one to six; labels: of the two axes, which are logarithmic, for positive
+    numbers alone, unless log is False; floor: a baseline for all, drawn as a dashed line.
     """
     if not 1 <= len(curves) <= 6:
         raise ValueError(f"curves: expected one to six, by label; received {len(curves)}")
+    for label, curve in curves.items() if log else ():
+        values = [value[0] if isinstance(value, tuple) else value for value in curve.values()]
+        if bad := [number for number in (*curve, *values) if not number > 0]:
+            expected = "positive numbers on logarithmic axes, or log=False"
+            raise ValueError(f"curves: expected {expected}; received {bad[0]} in {label!r}")
+    if log and floor is not None and not floor > 0:
+        raise ValueError(f"floor: expected a positive number on logarithmic axes, or log=False; received {floor}")
     figure, axes = plt.subplots(figsize=(7, 3.4), layout="constrained")
     styles = zip(
         curves.items(), (BLUE, ORANGE, GREEN, GREY, "#CC79A7", "black"), ("o-", "s-", "^-", "D-", "v--", "x:"), strict=False
@@ -344,7 +351,7 @@ def fit_progress(steps, label):
         nonlocal line
         if line is None:
             done = epoch * callback.params["steps"]  # Keras', in an epoch
-            line = progress(range(steps - done), steps, label, note, done=done)
+            line = progress(range(steps - done + 1), steps, label, note, done=done)  # one more: the last losses come after it
             next(line)
 
     def step(batch, logs):

@@ -279,6 +279,21 @@ def test_one_to_six_curves_fit_a_figure(number):
         plots.plot_estimates({key: {1: 1.0} for key in range(number)}, "x", labels=("", ""))
 
 
+@pytest.mark.parametrize(
+    ("curve", "floor", "message"),
+    [
+        ({1: 2.0, 2: (0.0, 1.0)}, None, "curves: expected positive numbers on logarithmic axes, or .*; received 0.0 in 'one'"),
+        ({1: 2.0, 2: -1.0}, None, "curves: expected positive .* received -1.0 in 'one'"),
+        ({0: 2.0}, None, "curves: expected positive .* received 0 in 'one'"),
+        ({1: 2.0}, 0.0, "floor: expected a positive number on logarithmic axes, or log=False; received 0.0"),
+    ],
+)
+def test_logarithmic_axes_have_no_room_for_zero(curve, floor, message):
+    with pytest.raises(ValueError, match=message):
+        plots.plot_estimates({"other": {1: 1.0}, "one": curve}, "x", labels=("", ""), floor=floor)
+    assert plots.plot_estimates({"one": curve}, "x", labels=("", ""), floor=floor, log=False).data
+
+
 def the_u(monkeypatch, network):
     """The figure that `plot_unet` draws: axes, labels of bars, bars, and the ends of the skips' arrows."""
     figures = []
@@ -510,6 +525,20 @@ def test_progress_of_fit_leaves_one_line(capsys, stop, line):
     progress = plots.fit_progress(4, "fitting")
     model.fit(x, x, batch_size=4, epochs=2, validation_data=(x, x), callbacks=[progress, halt], verbose=0)
     assert re.sub(r"in \d+ s", "in 0 s", capsys.readouterr().out) == f"{line} loss 0.000, val_loss 0.000\n"
+
+
+def test_progress_of_fit_ends_with_the_last_losses(capsys):
+    """The last validation comes after the last step."""
+    image = keras.Input((1,))
+    model = keras.Model(image, keras.layers.Dense(1, kernel_initializer="ones")(image))
+    model.compile("sgd", "mse")
+    x = np.linspace(1, 2, 8, dtype=np.float32)
+    progress = plots.fit_progress(4, "fitting")
+    data = {"batch_size": 4, "epochs": 2, "validation_data": (-x, 2 * x)}
+    history = model.fit(x, 2 * x, **data, callbacks=[progress], verbose=0).history
+    assert len({f"{loss:.3f}" for losses in history.values() for loss in losses}) == 4
+    last = f"loss {history['loss'][-1]:.3f}, val_loss {history['val_loss'][-1]:.3f}"
+    assert re.sub(r"in \d+ s", "in 0 s", capsys.readouterr().out) == f"fitting: 4 in 0 s {last}\n"
 
 
 def test_progress_of_a_run_that_goes_on_begins_where_it_stopped(capsys):
