@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import importlib
+import inspect
 import json
 import os
 import re
@@ -196,7 +197,11 @@ def save_weights(model, path, card, *, dtype="float32"):
     for key, known in {"target": TARGETS, "schedule": SCHEDULES}.items():
         if card[key] not in known:
             raise ValueError(f"card: expected {' or '.join(known)} as its {key}; received {card[key]!r}")
-    builder(card["build"])
+    SCHEDULES[card["schedule"]](card["T"])  # whose error names T
+    try:
+        inspect.signature(builder(card["build"])).bind(**card["network"])
+    except TypeError as error:
+        raise ValueError(f"card: expected arguments of {card['build']} as its network; received {card['network']!r}") from error
     weights.write(model, path, card, dtype=dtype)
 
 
@@ -205,17 +210,16 @@ def load_weights(name):
 
     name: a packaged network's, as "digits", or a path that `save_weights` wrote. From a network that takes conditions comes, in
     place of predict_noise, a function of them that gives it, `conditioned(*conditions, batch_size=None)`, as `guidance.given`
-    takes them. Raises WeightsError if there is no such file, if it is damaged, or if its weights do not fit the network that the
-    card describes.
+    takes them. Raises WeightsError if there is no such file, if it is damaged, if its card describes no network, or if its
+    weights do not fit the network that the card describes.
     """
     card = weights.read(name)
     try:
         model = builder(card["build"])(**card["network"])
-    except (KeyError, ValueError) as error:
-        raise weights.WeightsError(f"{name}: its card names no network that could be built: {error}") from error
+        noise, wrap = SCHEDULES[card["schedule"]](card["T"]), TARGETS[card["target"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise weights.WeightsError(f"{name}: its card names no network that could be built: {error!r}") from error
     weights.load_into(model, name)
-    noise = SCHEDULES[card["schedule"]](card["T"])
-    wrap = TARGETS[card["target"]]
     if len(model.inputs) == 2:
         return wrap(model, noise), noise
 
@@ -227,10 +231,13 @@ def load_weights(name):
 
 def builder(name):
     """The function of lessons_lib that a card names, as "unet.unet". Raises ValueError if there is none."""
-    module, _, function = name.partition(".")
+    module, _, function = str(name).partition(".")
     try:
-        return getattr(importlib.import_module(f"lessons_lib.{module}"), function)
-    except (ImportError, AttributeError) as error:
+        found = getattr(importlib.import_module(f"lessons_lib.{module}"), function)
+        if not callable(found):
+            raise TypeError(f"{name} cannot be called")
+        return found
+    except (ImportError, AttributeError, TypeError) as error:
         raise ValueError(f"build: expected a function of lessons_lib, such as 'unet.unet'; received {name!r}") from error
 
 

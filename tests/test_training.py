@@ -756,6 +756,13 @@ def test_a_network_with_conditions_comes_back_as_a_function_of_them(tmp_path, mo
         (CARD | {"target": "score"}, "card: expected noise or velocity or x_0 as its target; received 'score'"),
         (CARD | {"build": "unet"}, "build: expected a function of lessons_lib, such as 'unet.unet'; received 'unet'"),
         (CARD | {"build": "os.system"}, "build: expected a function of lessons_lib, .* received 'os.system'"),
+        (CARD | {"build": unet.unet}, "build: expected a function of lessons_lib, .* received <function unet"),
+        (CARD | {"build": "unet.GROUPS"}, "build: expected a function of lessons_lib, .* received 'unet.GROUPS'"),
+        (
+            CARD | {"network": NETWORK | {"depth": 3}},
+            "card: expected arguments of unet.unet as its network; received {.*'depth': 3}",
+        ),
+        (CARD | {"T": 10.5}, "T: expected an integer of at least 1; received 10.5"),
         (CARD | {"schedule": "sigmoid"}, "card: expected linear or cosine as its schedule; received 'sigmoid'"),
     ],
 )
@@ -783,6 +790,35 @@ def test_a_card_that_names_no_network_is_refused(tmp_path):
             weights.WeightsError, match=r"net\.weights\.h5: its card names no network that could be built: .*build"
         ):
             training.load_weights(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"network": NETWORK | {"depth": 3}}, "depth"),
+        ({"network": None}, "mapping"),
+        ({"build": "unet.GROUPS"}, "build: expected a function"),
+        ({"build": None}, "build: expected a function"),
+        ({"T": 10.5}, "T: expected an integer of at least 1; received 10.5"),
+        ({"schedule": "sigmoid"}, "sigmoid"),
+        ({"target": ["noise"]}, "unhashable"),
+    ],
+)
+def test_a_card_from_which_nothing_can_be_built_is_refused(tmp_path, change, message):
+    path = tmp_path / "net.weights.h5"
+    weights.write(with_weights(), path, CARD | change)
+    with pytest.raises(
+        weights.WeightsError, match=rf"net\.weights\.h5: its card names no network that could be built: .*{message}"
+    ):
+        training.load_weights(path)
+
+
+@pytest.mark.parametrize("key", CARD)
+def test_a_card_without_one_of_its_entries_is_refused(tmp_path, key):
+    path = tmp_path / "net.weights.h5"
+    weights.write(with_weights(), path, {name: value for name, value in CARD.items() if name != key})
+    with pytest.raises(weights.WeightsError, match=rf"its card names no network that could be built: KeyError\('{key}'\)"):
+        training.load_weights(path)
 
 
 # ---- the packaged network
