@@ -104,13 +104,21 @@ def precision_recall(real, drawn, k=3):
 def nearest(x, y):
     """For each of x the nearest of y: its index, (N,) integers, and how far it is, (N,) float64, by Euclid.
 
-    x, y: (N, ...) and (M, ...), floats: images or features.
+    x, y: (N, ...) and (M, ...), N and M at least 1, floats: images or features. Raises ValueError for NaN and infinity. Which one
+    is the nearest is looked for in float32, beside the mean of y; how far it is comes from float64.
     """
-    if np.shape(x)[1:] != np.shape(y)[1:] or not len(y):
-        raise ValueError(f"y: expected images of shape {np.shape(x)[1:]}, as x has; received shape {np.shape(y)}")
-    flat = [np.asarray(values, np.float32).reshape(len(values), -1) for values in (x, y)]
-    index = np.concatenate([d.argmin(axis=1) for d in _squared_distances(*flat)])
-    return index, np.linalg.norm(flat[0].astype(np.float64) - flat[1][index], axis=1)
+    x, y = np.asarray(x), np.asarray(y)
+    if not x.size:
+        raise ValueError(f"x: expected some images; received shape {x.shape}")
+    if x.shape[1:] != y.shape[1:] or not len(y):
+        raise ValueError(f"y: expected images of shape {x.shape[1:]}, as x has; received shape {y.shape}")
+    for argument, values in (("x", x), ("y", y)):
+        if not np.isfinite(values).all():
+            raise ValueError(f"{argument}: expected finite values; received {np.sum(~np.isfinite(values))} NaN or infinite ones")
+    x, y = x.reshape(len(x), -1), y.reshape(len(y), -1)
+    centre = y.mean(axis=0, dtype=np.promote_types(y.dtype, np.float32))  # far from zero, float32's squares would cancel
+    index = np.concatenate([d.argmin(axis=1) for d in _squared_distances(*((z - centre).astype(np.float32) for z in (x, y)))])
+    return index, np.linalg.norm(x.astype(np.float64) - y[index], axis=1)
 
 
 def _frechet(one, other):

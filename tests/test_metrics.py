@@ -271,6 +271,17 @@ def test_the_nearest_is_found():
     assert (distance == 0).all()  # copies are copies, not nearly
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_the_nearest_is_found_far_from_zero(kind):
+    """Where squares have more digits than float32: a little beside each of y lies one of x."""
+    rng = np.random.default_rng(16)
+    y = (rng.normal(size=(500, 8)) + 3000).astype(kind)
+    x = y[::-1] + kind(0.01)
+    index, distance = metrics.nearest(x, y)
+    np.testing.assert_array_equal(index, np.arange(500)[::-1])
+    np.testing.assert_allclose(distance, np.linalg.norm(x.astype(np.float64) - y[::-1], axis=1), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("measure", "message"),
     [
@@ -285,6 +296,13 @@ def test_the_nearest_is_found():
         (lambda x: metrics.precision_recall(x[:, :2], x), "drawn: expected 2 features an image; received 3"),
         (lambda x: metrics.nearest(x, x[:, :2]), r"y: expected images of shape \(3,\), as x has; received shape \(50, 2\)"),
         (lambda x: metrics.nearest(x, x[:0]), r"y: expected images .* received shape \(0, 3\)"),
+        (lambda x: metrics.nearest(x[:0], x), r"x: expected some images; received shape \(0, 3\)"),
+        (lambda x: metrics.nearest(x[:, :0], x[:, :0]), r"x: expected some images; received shape \(50, 0\)"),
+        (lambda x: metrics.nearest(x * np.nan, x), "x: expected finite values; received 150 NaN or infinite ones"),
+        (
+            lambda x: metrics.nearest(x, np.where(x == x[3], np.inf, x)),
+            "y: expected finite values; received 3 NaN or infinite ones",
+        ),
     ],
 )
 def test_bad_sets_are_named(measure, message):
