@@ -121,6 +121,11 @@ def make_pairs(x_0, chain, rng, low=1, high=5, shape=None, size=1.0):
     return np.sqrt(a) * x_0 + np.sqrt(1 - a) * noise, t, size * noise
 
 
+def pairs_at(x_0, chain, rng, change):
+    x_t, t, noise = make_pairs(x_0, chain, rng)
+    return x_t, change(t), noise
+
+
 @pytest.mark.parametrize(
     ("check", "right"),
     [
@@ -279,6 +284,18 @@ def test_a_right_answer_passes(check, right, capsys):
             lesson_05.make_pairs,
             lambda *a: [part[:1] for part in make_pairs(*a)],
             r"the shape of x_0, \(400, 4, 4, 1\); received \(1",
+        ),
+        (lesson_05.make_pairs, lambda *a: make_pairs(*a)[::2], "expected three parts, x_t, t and noise; received 2 parts"),
+        (lesson_05.make_pairs, lambda *a: make_pairs(*a)[0], "expected three parts, x_t, t and noise; received one ndarray"),
+        (
+            lesson_05.make_pairs,
+            lambda x, *a: pairs_at(x, *a, lambda t: t.astype(float)),
+            r"expected an integer t for every image, shape \(400,\); received float64 of shape \(400,\). Hint: .*rng.integers",
+        ),
+        (
+            lesson_05.make_pairs,
+            lambda x, *a: pairs_at(x, *a, lambda t: t[:, None, None, None]),
+            r"expected an integer t for every image, shape \(400,\); received int64 of shape \(400, 1, 1, 1\). Hint: ",
         ),
         (
             lesson_06.respaced,

@@ -79,10 +79,22 @@ def make_pairs(answer):
     """`answer(x_0, schedule, rng)`: x_t, t in 1..T and noise of its own for every image, that fit together."""
     chain, rng = schedule.linear(4), np.random.default_rng(0)
     x_0 = rng.normal(size=(400, 4, 4, 1))
-    x_t, t, noise = (np.asarray(part) for part in answer(x_0, chain, rng))
+    parts = answer(x_0, chain, rng)
+    several = isinstance(parts, tuple | list)
+    expect(
+        several and len(parts) == 3,
+        "make_pairs: expected three parts, x_t, t and noise; received "
+        + (f"{len(parts)} parts" if several else f"one {type(parts).__name__}"),
+    )
+    x_t, t, noise = (np.asarray(part) for part in parts)
     expect(
         x_t.shape == noise.shape == x_0.shape,
         f"make_pairs: expected x_t and noise of the shape of x_0, {x_0.shape}; received {x_t.shape} and {noise.shape}",
+    )
+    expect(
+        t.dtype.kind in "iu" and t.shape == x_0.shape[:1],
+        f"make_pairs: expected an integer t for every image, shape {x_0.shape[:1]}; received {t.dtype} of shape {t.shape}. Hint: "
+        "draw it with rng.integers; what is made of it may have more axes.",
     )
     times = np.unique(t).tolist()
     expect(
