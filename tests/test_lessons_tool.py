@@ -170,6 +170,15 @@ def test_a_failing_lesson_is_not_committed(course, monkeypatch):
     assert not (course / "notebooks/measured.json").exists()
 
 
+def test_what_was_measured_of_a_failing_lesson_is_not_committed_with_the_next(course):
+    """It passes in its small size and fails in the other."""
+    small = "import os\n\nassert os.environ['LESSONS_PROFILE'] == 'smoke'\n"
+    (course / "notebooks" / "00_large.py").write_text(f"# %% [markdown]\n# # 00. Grow\n\n# %%\n{small}")
+    (course / "notebooks" / "02_fail.py").unlink()
+    assert tool.main("render") == 1
+    assert json.loads((course / "notebooks/measured.json").read_text()).keys() == {"01_line"}
+
+
 def test_outputs_made_with_the_fallback_are_not_committed(course, monkeypatch):
     monkeypatch.setenv("LESSONS", "02")
     (course / "notebooks/02_fail.py").write_text(

@@ -52,6 +52,7 @@ def main(command):
 
     results = {}
     for number, lesson in enumerate(lessons, 1):
+        fresh = {}
         for profile in plan[lesson]:
             minutes = expected[lesson, profile]
             words = "" if minutes is None else f", {about(minutes)} on this machine"
@@ -66,8 +67,9 @@ def main(command):
             if result["error"]:
                 print(f"    FAILED {result['error']}", flush=True)
                 break
-            known.setdefault(lesson, {})[profile] = measured_of(result, here)
+            fresh[profile] = measured_of(result, here)
         if command == "render" and not result["error"]:
+            known[lesson] = known.get(lesson, {}) | fresh
             tell(lesson, known[lesson])
             write(MEASURED, json.dumps(known, indent=2, sort_keys=True) + "\n")
         cards[lesson] = write_page(BUILD, lesson, nbformat.read(BUILD / f"{lesson}.ipynb", as_version=4), state_of(result))
