@@ -41,6 +41,19 @@ def test_a_stopped_table_goes_on_where_it_was(tmp_path):
     assert list(json.loads((tmp_path / "99.json").read_text())) == ["zero", "one", "two"]  # as the lesson has them
 
 
+def test_a_table_is_in_the_order_of_its_cells(tmp_path):
+    """Also when one goes as others come, and when they only change places."""
+
+    def names():
+        return list(json.loads((tmp_path / "99.json").read_text()))
+
+    tables.main("99", [cell("one"), cell("two"), cell("three")], tmp_path)
+    tables.main("99", [cell("zero"), never("one"), never("three")], tmp_path)
+    assert names() == ["zero", "one", "three"]
+    tables.main("99", [never("three"), never("zero"), never("one")], tmp_path)
+    assert names() == ["three", "zero", "one"]
+
+
 @pytest.mark.parametrize("change", ["settings", "weights"])
 def test_what_no_longer_holds_is_measured_again(tmp_path, monkeypatch, change):
     tables.main("99", [cell("one", 1.0, used=("digits",)), cell("two", 2.0)], tmp_path)

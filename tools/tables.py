@@ -36,6 +36,10 @@ def main(lesson, cells=None, folder=weights.RESULTS):
     cells = list(importlib.import_module(f"tables_{lesson}").cells() if cells is None else cells)
     known = json.loads(path.read_text("utf-8")) if path.exists() else {}
     table = {cell.name: known[cell.name] for cell in cells if cell.name in known}
+
+    def save():
+        training.write_json(path, {cell.name: table[cell.name] for cell in cells if cell.name in table})  # in the cells' order
+
     for number, cell in enumerate(cells, 1):
         made = {"settings": cell.settings, "weights": {name: weights.read(name)["sha256"] for name in cell.weights}}
         made = json.loads(json.dumps(made))
@@ -45,10 +49,10 @@ def main(lesson, cells=None, folder=weights.RESULTS):
         numbers = cell.measure()
         seconds = round(time.monotonic() - start, 1)
         table[cell.name] = numbers | made | {"seconds": seconds, "date": date.today().isoformat(), "code": code()}
-        training.write_json(path, {cell.name: table[cell.name] for cell in cells if cell.name in table})  # in order
+        save()
         print(f"{time.strftime('%H:%M')} [{number}/{len(cells)}] {cell.name}: {numbers}", flush=True)
-    if known.keys() - table.keys():
-        training.write_json(path, table)  # without the cells that are no longer asked for
+    if list(known) != [cell.name for cell in cells]:
+        save()  # others are asked for now, or in another order
     return table
 
 
