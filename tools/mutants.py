@@ -75,13 +75,15 @@ def parsed(arguments):
 
 def modules():
     """Those with a file of tests."""
-    names = sorted(path.stem for path in Path("lessons_lib").glob("*.py"))
-    return [name for name in names if tests(name).exists()]
+    library = Path("lessons_lib")
+    names = [path.stem for path in library.glob("*.py")] + [path.parent.name for path in library.glob("*/__init__.py")]
+    return [name for name in sorted(names) if tests(name).exists()]
 
 
 def source(module):
-    """Where a module is."""
-    return Path(f"lessons_lib/{module}.py")
+    """Where a module is, or a package's own code."""
+    path = Path(f"lessons_lib/{module}.py")
+    return path if path.exists() else path.with_suffix("") / "__init__.py"
 
 
 def tests(module):
@@ -126,7 +128,7 @@ def run(session, module):
             outcome = TestOutcome.SURVIVED if passes(module, limit) else TestOutcome.KILLED
         diff = "\n".join(difflib.unified_diff(*(code.split("\n") for code in codes), *2 * [str(fault.module_path)], lineterm=""))
         session.set_result(item.job_id, WorkResult(WorkerOutcome.NORMAL, test_outcome=outcome, diff=diff))
-        place = f"{module}.py:{fault.start_pos[0]} {fault.operator_name.partition('/')[2]}"
+        place = f"{module}:{fault.start_pos[0]} {fault.operator_name.partition('/')[2]}"
         print(f"{time.strftime('%H:%M')} {number}/{len(left)} {place}: {outcome.value}", flush=True)
 
 
