@@ -2,7 +2,6 @@
 
 import inspect
 import io
-import os
 import time
 from base64 import b64encode
 from collections import Counter
@@ -22,6 +21,8 @@ from keras.callbacks import LambdaCallback
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, NullFormatter
+
+from lessons_lib import files
 
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"  # told apart by all eyes (Okabe and Ito 2008)
 DPI = 144  # twice what a page shows, for sharp text on sharp screens
@@ -245,13 +246,8 @@ def save_gif(path, frames, *, fps=10, columns=8, low=-1.0, scale=None):
         raise ValueError(f"path: expected a name that ends in .gif; received {str(path)!r}")
     sheets, durations, scale = _film(frames, fps, columns, low, scale)
     data = iio.imwrite("<bytes>", _enlarged(sheets, scale), extension=".gif", duration=durations, loop=0)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    try:
+    with files.replacing(path) as unfinished:
         unfinished.write_bytes(data)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def sliders(draw, *, button=None, **ranges):

@@ -5,7 +5,6 @@ import hashlib
 import importlib
 import inspect
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -14,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lessons_lib import diffusion, guidance, schedule, weights
+from lessons_lib import diffusion, files, guidance, schedule, weights
 
 SCHEDULES = {"linear": schedule.linear, "cosine": schedule.cosine}
 
@@ -360,7 +359,5 @@ def _listed(folder):
 
 def write_json(path, value):
     """Write JSON so that the file is there as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(json.dumps(value, indent=1) + "\n", "utf-8")
-    os.replace(unfinished, path)
+    with files.replacing(path) as unfinished:
+        unfinished.write_text(json.dumps(value, indent=1) + "\n", "utf-8")

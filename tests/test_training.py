@@ -467,7 +467,7 @@ def test_what_was_not_written_to_its_end_is_passed_over(folder, whole):
     (folder / "ckpt-30_temp" / "part-00000-of-00001.index").write_bytes(b"half")
     newest(folder, ".index").with_name("ckpt-30.index").write_bytes(newest(folder, ".index").read_bytes()[:100])
     newest(folder, DATA).with_name(f"ckpt-30{DATA}").write_bytes(b"half")
-    (folder / "run.json.unfinished").write_text('{"ste')
+    (folder / "unfinished.run.json").write_text('{"ste')
     (folder / "ckpt-10.index").unlink()  # an old one, half deleted
     assert same(train(folder, network(seed=1)), whole)
     assert not (folder / "ckpt-30_temp").exists()
@@ -673,6 +673,19 @@ def test_there_is_no_average_before_there_is_one():
 def test_a_decay_is_between_0_and_1(decay):
     with pytest.raises(ValueError, match=rf"decay: expected a number in \(0, 1\); received {decay}"):
         training.EMA(decay)
+
+
+def test_a_full_disk_harms_no_json_and_leaves_nothing_behind(tmp_path):
+    path, limits = tmp_path / "new" / "one.json", resource.getrlimit(resource.RLIMIT_FSIZE)
+    training.write_json(path, [1])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            training.write_json(path, list(range(1000)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert json.loads(path.read_text()) == [1]
+    assert list(path.parent.iterdir()) == [path]
 
 
 # ---- trained networks as files

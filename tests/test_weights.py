@@ -113,7 +113,7 @@ def test_a_kill_between_the_two_files_leaves_nothing_that_is_taken(saved, monkey
         replaced.append(goal)
         replace(source, goal)
 
-    monkeypatch.setattr(weights.os, "replace", replace_once)
+    monkeypatch.setattr(os, "replace", replace_once)
     other = network()
     with pytest.raises(KeyboardInterrupt):
         weights.write(other, path, {})

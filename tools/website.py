@@ -40,6 +40,7 @@ MODULES = [
     "unet",
     "training",
     "weights",
+    "files",
     "optimizers",
 ]
 MODULES += ["sampling", "metrics", "judges", "guidance", "prepared"]

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import h5py
 import numpy as np
 from keras import Model
+
+from lessons_lib import files
 
 FOLDER = Path(__file__).parent
 RESULTS = FOLDER.parent / "results"
@@ -34,18 +35,13 @@ def write(model, path, card, *, dtype="float32"):
         raise ValueError(f"path: expected a name that ends in .weights.h5; received {str(path)!r}")
     if dtype not in ("float32", "float16"):
         raise ValueError(f"dtype: expected float32 or float16; received {dtype!r}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name("unfinished." + path.name)
-    try:
+    with files.replacing(path) as unfinished:
         Model(model.inputs, model.outputs, name=model.name).save_weights(unfinished)  # without its optimizer's numbers
         if dtype == "float16":
             _halve(unfinished)
         card = json.dumps({**card, "stored": dtype, "sha256": sha256(unfinished)}, indent=1) + "\n"
-        os.replace(unfinished, path)
+    with files.replacing(_card(path)) as unfinished:
         unfinished.write_text(card, "utf-8")
-        os.replace(unfinished, _card(path))
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def read(name):
