@@ -131,10 +131,19 @@ def test_every_cell_of_lesson_08_is_measured(small, tmp_path, monkeypatch):
 
 
 def test_the_lesson_has_all_its_cells():
-    """And from the packaged network that is here, or `weights.results` would refuse them."""
+    """And from the packaged network that is here, or `weights.results` would refuse them; with the settings asked for."""
     names = [one.name for one in tables_08.cells()]
     assert len(set(names)) == len(names)
-    assert weights.results("08").keys() >= {f"distance, eta {eta}, 10 steps" for eta in (0, 1)} <= set(names)
+    found = weights.results("08")
+    assert found.keys() >= {f"distance, eta {eta}, 10 steps" for eta in (0, 1)} <= set(names)
+    assert found.keys() <= set(names)
+    for one in tables_08.cells():
+        if one.name in found:
+            asked, settings = json.loads(json.dumps(one.settings)), found[one.name]["settings"]
+            if one.name.startswith("ladder, ") and "recipe" not in settings:
+                del asked["recipe"]  # measured before the cells told it
+            assert settings == asked, one.name
+            assert found[one.name]["weights"].keys() == set(one.weights), one.name
 
 
 def test_the_error_of_a_walk_there_and_back(small):
