@@ -235,7 +235,9 @@ def test_minutes_are_those_of_all_parts(small_mnist, tmp_path, monkeypatch):
 
     monkeypatch.setattr(tool, "recipe", second_part)
     monkeypatch.setattr(tool, "distance", lambda *rest, **options: 1.0)
-    monkeypatch.setattr(training, "save_weights", lambda *rest, **options: None)
+    saved = []
+    monkeypatch.setattr(training, "save_weights", lambda model, path, card, **options: saved.append(card))
+    monkeypatch.setattr(tool, "kept", lambda path: tool.Run(None, None, None, saved[0]))
     monkeypatch.setattr(weights, "load_into", lambda *rest: None)
     monkeypatch.setattr(training.EMA, "applied", lambda self: contextlib.nullcontext())
     (tmp_path / "digits").mkdir()
@@ -258,3 +260,54 @@ def test_the_command_trains_digits_once(small_mnist, tmp_path, monkeypatch, caps
     assert {"data", "code", "versions", "settings", "precision", "seed", "minutes", "distance"} <= card.keys()
     predict_noise, noise = training.load_weights(tmp_path / "out" / "digits.weights.h5")
     assert predict_noise(np.zeros((2, 28, 28, 1), np.float32), np.array([1, noise.T])).shape == (2, 28, 28, 1)
+
+
+SMALL = {"widths": [8], "patch": 4, "batch": 4, "blocks": 1, "steps": 20, "images": 4}
+
+
+def test_a_stop_while_it_measures_loses_no_training(small_mnist, tmp_path, monkeypatch):
+    """Nor its average: in 32 bits or in 16, of DDPM or of DDIM."""
+    recipe, distance, out, runs, calls = tool.recipe, tool.distance, tmp_path / "out", [], []
+
+    def counted(*rest, **options):
+        runs.append(recipe(*rest, **options))
+        return runs[-1]
+
+    def stopped(*rest, **options):
+        calls.append(rest)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return distance(*rest, **options)
+
+    monkeypatch.setattr(tool, "recipe", counted)
+    monkeypatch.setattr(tool, "distance", stopped)
+    for number in (1, 2, 3, 4):  # noqa: B007 (`stopped` reads it)
+        calls.clear()
+        with pytest.raises(KeyboardInterrupt):
+            tool.digits(out, tmp_path / "checkpoints", **SMALL)
+    number = 0
+    card = tool.digits(out, tmp_path / "checkpoints", **SMALL)
+    assert (len(runs), len(card["losses"])) == (1, 20)
+    assert weights.read(out / "digits.weights.h5").items() >= card.items() >= runs[0].card.items()
+    model = training.builder(card["build"])(**card["network"])
+    weights.load_into(model, out / "digits.weights.h5")
+    for weight, mean in zip(model.trainable_variables, runs[0].average.averages, strict=True):
+        np.testing.assert_array_equal(weight, mean.numpy().astype(np.float16).astype(np.float32))
+
+
+@pytest.mark.parametrize("moment", ["tell", "distance", "nothing"])
+def test_other_options_are_another_training(small_mnist, tmp_path, monkeypatch, moment):
+    """Whether the first one was stopped while it trained or while it was measured, or has ended."""
+
+    def stop(*rest, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tool, moment, stop, raising=False)
+        with contextlib.suppress(KeyboardInterrupt):
+            tool.digits(tmp_path / "out", tmp_path / "checkpoints", **SMALL)
+    with pytest.raises(
+        ValueError, match=r"options: expected {.*'decay': 0.999.*}, with which .*digits was begun; received {.*0.9[,}]"
+    ):
+        tool.digits(tmp_path / "out", tmp_path / "checkpoints", **SMALL | {"decay": 0.9})
+    assert tool.digits(tmp_path / "out", tmp_path / "checkpoints", **SMALL)["steps"] == 20

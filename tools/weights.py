@@ -6,6 +6,7 @@ go on from their checkpoints, in build/weights, if they were stopped.
 
 import hashlib
 import inspect
+import json
 import platform
 import subprocess
 import sys
@@ -84,26 +85,45 @@ def digits(folder=weights.FOLDER, checkpoints=Path("build/weights"), images=2000
 def packaged(name, measured, folder, checkpoints, **options):
     """Train a network by the recipe, measure it as it will be loaded, in 16 bits, and package it with its card.
 
-    Goes on from its checkpoints. One that was packaged from them is not trained again: several names in a row may be stopped too.
+    Goes on from its checkpoints, which also hold the trained network until it is measured. One that was packaged from them is not
+    trained again: several names in a row may be stopped too. Raises ValueError if they were begun with other options.
     """
     checkpoints, path = Path(checkpoints) / name, Path(folder) / f"{name}.weights.h5"
-    done = checkpoints / "packaged"
+    begun, trained, done = (checkpoints / part for part in ("options.json", "trained.weights.h5", "packaged"))
+    asked = json.loads(json.dumps(options, default=lambda function: function.__qualname__))
+    there = json.loads(begun.read_text("utf-8")) if begun.exists() else asked
+    if asked != there:
+        raise ValueError(
+            f"options: expected {there}, with which {checkpoints} was begun; received {asked}. Delete it to train anew"
+        )
     if done.exists():
         print(f"{name}: packaged already; delete {checkpoints} to train it again", flush=True)
         return weights.read(path)
-    card, start, here = described(options.get("split", "train")), time.monotonic(), []
-    told = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: here.append(tell(epoch, logs)))
-    run = recipe(checkpoints, callbacks=[told], **options)
-    minutes = (time.monotonic() - start) / 60 * len(run.card["losses"]) / len(here)  # of all parts, if it was stopped before
-    card |= {"minutes": round(minutes, 1)} | run.card
-    with run.average.applied():
-        card["distance_in_32_bits"] = measured(run)
-        training.save_weights(run.model, path, card, dtype="float16")
-        weights.load_into(run.model, path)
-        card["distance"] = measured(run)
-        training.save_weights(run.model, path, card, dtype="float16")
+    training.write_json(begun, asked)
+    if not trained.with_name("trained.json").exists():  # its card, which is written last
+        card, start, here = described(options.get("split", "train")), time.monotonic(), []
+        told = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: here.append(tell(epoch, logs)))
+        run = recipe(checkpoints, callbacks=[told], **options)
+        minutes = (time.monotonic() - start) / 60 * len(run.card["losses"]) / len(here)  # of all parts, if it was stopped before
+        with run.average.applied():
+            training.save_weights(run.model, trained, card | {"minutes": round(minutes, 1)} | run.card)
+    run = kept(trained)
+    card = run.card | {"distance_in_32_bits": measured(run)}
+    training.save_weights(run.model, path, card, dtype="float16")
+    weights.load_into(run.model, path)
+    card["distance"] = measured(run)
+    training.save_weights(run.model, path, card, dtype="float16")
     done.touch()
     return card
+
+
+def kept(path):
+    """A trained network from its file, as a `Run` whose own weights are the averaged ones."""
+    card = weights.read(path)
+    del card["stored"], card["sha256"]  # of this file
+    model = built(card["build"], card["network"], card["precision"])
+    weights.load_into(model, path)
+    return Run(model, None, training.SCHEDULES[card["schedule"]](card["T"]), card)
 
 
 class Run(NamedTuple):
@@ -150,12 +170,7 @@ def recipe(
     keras.utils.set_random_seed(seed)
     network = (NETWORK if build == "unet.unet" else {}) | network
     noise = training.SCHEDULES[schedule](1000)
-    usual = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
-    try:
-        model = training.builder(build)(**network)
-    finally:
-        keras.config.set_dtype_policy(usual)
+    model = built(build, network, precision)
     warm_up = steps // 24
     rates = keras.optimizers.schedules.CosineDecay(0.0, steps - warm_up, warmup_target=rate, warmup_steps=warm_up)
     model.compile(OPTIMIZERS[optimizer](rates, beta_2), "mse")
@@ -180,6 +195,16 @@ def recipe(
         "losses": [round(float(loss), 4) for loss in losses["loss"]],
     }
     return Run(model, average, noise, card)
+
+
+def built(build, network, precision):
+    """A new network, by its function's name, its arguments and a precision policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        return training.builder(build)(**network)
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def usual():
