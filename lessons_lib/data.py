@@ -43,14 +43,14 @@ def to_pixels(images):
 def load(name, split="train", batch_size=128, *, seed=None, size=None, label="label", data_dir=None):
     """Any TFDS image set as a `tf.data.Dataset` of `(images, labels)` batches, images float32 [-1, 1] NHWC.
 
-    name: as TFDS spells it, or "glyphs"; it is downloaded and prepared if it is not there yet.
+    name: as TFDS spells it, or "glyphs" or "scenes"; it is downloaded and prepared if it is not there yet.
     split: in TFDS's language: "train", "test[:2000]", "train+test[2000:]".
     seed: with an int the stream is endless, reshuffled at every pass, the same each time it is read, and every batch is
         full. With None it is one pass in the data set's own order; only the last batch may be smaller.
     size: crop to the middle square and resize to (size, size); None keeps the data set's own size.
     label: the feature that serves as label; None gives batches of images alone.
     data_dir: TFDS's folder; None is the environment's TFDS_DATA_DIR, else a `tensorflow_datasets` with this set beside the
-        library or the notebooks' folder, which is announced, else TFDS's default. (Glyphs have one of their own.)
+        library or the notebooks' folder, which is announced, else TFDS's default. (Built-in sets have one of their own.)
 
     Sets of up to 1 GiB of pixels are decoded once and kept in memory; larger ones are streamed and, with a seed, shuffled
     within a buffer of that size. Raises ValueError or TypeError for bad arguments, and for images of other than 8 bits or labels

@@ -8,13 +8,16 @@ import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import filelock
 import platformdirs
 import requests
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from google.protobuf.json_format import ParseError  # TFDS brings the version that it can use
 
-from lessons_lib import glyphs  # noqa: F401  (importing it registers the name with TFDS)
+from lessons_lib import glyphs, scenes  # noqa: F401  (importing them registers their names with TFDS)
+
+BUILT_IN = ("glyphs", "scenes")
 
 
 class DataError(RuntimeError):
@@ -27,7 +30,7 @@ class DataError(RuntimeError):
 
 def builder(name, data_dir=None):
     """TFDS's builder of that name, which knows the features of a data set that need not be there yet."""
-    if name == "glyphs" and data_dir is None:
+    if name in BUILT_IN and data_dir is None:
         data_dir = platformdirs.user_cache_path("lessons_lib") / "tensorflow_datasets"  # never a folder of the user's
     elif data_dir is None:
         data_dir = os.environ.get("TFDS_DATA_DIR") or _brought_along(name)
@@ -41,7 +44,8 @@ def builder(name, data_dir=None):
             f"Remove that version's folder and call again, or copy a whole one there."
         ) from error
     except (tfds.core.DatasetNotFoundError, AssertionError, ValueError) as error:
-        raise ValueError(f"name: expected a data set of TFDS, or 'glyphs'; received {name!r}") from error
+        built_in = " or ".join(map(repr, BUILT_IN))
+        raise ValueError(f"name: expected a data set of TFDS, or {built_in}; received {name!r}") from error
 
 
 @functools.cache
@@ -71,7 +75,7 @@ def prepare(builder):
     if urls:
         saved = "\n".join(f"  {info.filename}  from  {url}" for url, info in urls.items())
         by_hand += f",\nor save these files in {manual} and call again:\n{saved}"
-    elif builder.name == "glyphs":
+    elif builder.name in BUILT_IN:
         by_hand = "set XDG_CACHE_HOME to a folder that can be written"
     missing = [url for url, info in urls.items() if not (manual / str(info.filename)).exists()]
     reason = _unreachable(missing[0]) if missing else None
@@ -80,13 +84,16 @@ def prepare(builder):
     print(f"Preparing {builder.name}, once.")
     tfds.disable_progress_bar()
     try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            builder.download_and_prepare()
+        where.parents[1].mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(where.parents[1] / f".{builder.name}.lock"):  # of two processes, the second waits for the first
+            if not where.exists():
+                with contextlib.redirect_stdout(io.StringIO()):
+                    builder.download_and_prepare()
     except Exception as error:  # TFDS lets through whatever the network, the disk or a checksum raised
         if not where.exists():
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise DataError(f"{builder.name} could not be prepared in {where}: {reason}\nBy hand: {by_hand}", reason) from error
-        builder.info.read_from_directory(where)  # another process was faster
+    builder.info.read_from_directory(where)  # what another process prepared
 
 
 def _unreachable(url, seconds=5):

@@ -127,8 +127,8 @@ def draw(scene, rng):
 class Scenes(tfds.core.GeneratorBasedBuilder):
     """Pictures with captions: `image` (64, 64, 3) uint8, `caption`, and the scene that both show. The same on every machine.
 
-    `ground` and `relation` are labels by name, `things` are two, each with `shape`, `colour` and `size`, labels too, and `x`, `y`,
-    pixels; of a scene with one thing the relation, and the second thing's labels, are "none". Splits: `train` and `test` without,
+    `ground` and `relation` are labels with names; `things` are two, each with the labels `shape`, `colour` and `size`, and `x`, `y`
+    in pixels. Where there is one thing, the relation and the second one's labels are "none". Splits: `train` and `test` without,
     `held_out` with a combination of colour and shape that is in HELD_OUT.
     """
 

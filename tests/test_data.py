@@ -10,6 +10,7 @@ import warnings
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import filelock
 import keras
 import numpy as np
 import pytest
@@ -121,8 +122,8 @@ def test_a_set_too_large_for_memory_is_streamed(few_glyphs, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "mnits"}, "name: expected a data set of TFDS, or 'glyphs'; received 'mnits'"),
-        ({"name": "mnist:9.9.9"}, "name: expected a data set of TFDS, or 'glyphs'; received 'mnist:9.9.9'"),
+        ({"name": "mnits"}, "name: expected a data set of TFDS, or 'glyphs' or 'scenes'; received 'mnits'"),
+        ({"name": "mnist:9.9.9"}, "name: expected a data set of TFDS, or 'glyphs' or 'scenes'; received 'mnist:9.9.9'"),
         ({"split": "trian"}, r"split: expected something within .*test\[:20\].*; received 'trian'"),
         ({"split": "test[:999]"}, r"split: expected something within .*test\[:20\].*; received 'test\[:999\]'"),
         ({"split": "train[60:]"}, r"split: expected at least one image; 'train\[60:\]' of 'glyphs' has none"),
@@ -595,6 +596,24 @@ def test_two_processes_may_prepare_at_once(few_glyphs, monkeypatch):
 
     monkeypatch.setattr(glyphs.Glyphs, "download_and_prepare", the_other_one_is_faster)
     images, _ = next(iter(data.load("glyphs", "test", 20, data_dir=few_glyphs)))
+    assert images.shape == (20, 28, 28, 1)
+
+
+def test_who_comes_second_waits_for_the_first(few_glyphs, monkeypatch):
+    """The folder appears while another process holds the lock; nothing is prepared a second time."""
+    folder = ready(few_glyphs)
+    elsewhere = folder.rename(few_glyphs / "elsewhere")
+    monkeypatch.setattr(glyphs.Glyphs, "download_and_prepare", lambda builder: pytest.fail("prepared twice"))
+    loaded = []
+    second = threading.Thread(target=lambda: loaded.append(data.load("glyphs", "test", 20, data_dir=few_glyphs)))
+    with filelock.FileLock(few_glyphs / ".glyphs.lock", thread_local=False):
+        second.start()
+        second.join(1)
+        assert second.is_alive()
+        assert not loaded
+        elsewhere.rename(folder)
+    second.join(60)
+    images, _ = next(iter(loaded[0]))
     assert images.shape == (20, 28, 28, 1)
 
 

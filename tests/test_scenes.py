@@ -7,8 +7,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 
-from lessons_lib import scenes
+from lessons_lib import data, scenes
 from lessons_lib.scenes import Scene, Thing
 
 MEANS = {  # what a word says, written down once more
@@ -69,7 +70,8 @@ def test_a_caption_is_true_of_its_scene(held_out):
         first, relation, second, ground = said(caption)
         assert ground == scene.ground
         if second is None:
-            assert len(scene.things) == 1 and matches(first, scene.things[0])
+            assert len(scene.things) == 1
+            assert matches(first, scene.things[0])
             continue
         (one, other), named = scene.things, False
         for a, b in ((one, other), (other, one)):  # who is mentioned first is found by where it is
@@ -87,7 +89,8 @@ def at(picture, thing, place):
 
 def test_a_picture_shows_its_scene():
     for scene, _, picture in some(600):
-        assert picture.shape == (64, 64, 3) and picture.dtype == np.uint8
+        assert picture.shape == (64, 64, 3)
+        assert picture.dtype == np.uint8
         for thing in scene.things:
             inside, outside = PROBES[thing.shape]
             for place in inside:
@@ -104,8 +107,10 @@ def test_a_large_thing_is_larger_and_all_of_it_is_there():
             picture = scenes.draw(Scene("day", (Thing(shape, "red", size, 32, 32),), ""), np.random.default_rng(0)).astype(int)
             rows, columns = np.nonzero(abs(picture - scenes.COLOURS["red"]).max(axis=2) < 30)
             widths[size] = np.ptp(columns) + 1
-            assert abs(np.ptp(rows) + 1 - widths[size]) <= 3 and abs(columns.mean() - 31.5) < 0.6
-        assert 10 <= widths["small"] <= 13 and 17 <= widths["large"] <= 21
+            assert abs(np.ptp(rows) + 1 - widths[size]) <= 3
+            assert abs(columns.mean() - 31.5) < 0.6
+        assert 10 <= widths["small"] <= 13
+        assert 17 <= widths["large"] <= 21
 
 
 def test_nobody_doubts_a_relation():
@@ -172,7 +177,8 @@ def test_the_first_that_is_mentioned_tells_nothing():
         if second and {one.size for one in scene.things} == {"small", "large"} and None not in (first[0], second[0]):
             first_is_large.append(first[0] == "large")
     for share in map(np.array, (first_is_left, first_is_large)):
-        assert len(share) > 400 and abs(share.mean() - 0.5) < 2.5 / np.sqrt(len(share))
+        assert len(share) > 400
+        assert abs(share.mean() - 0.5) < 2.5 / np.sqrt(len(share))
 
 
 def test_every_word_is_used():
@@ -180,7 +186,8 @@ def test_every_word_is_used():
     for word in (word for words in scenes.WORDS.values() for word in words):
         assert re.search(rf"\b{word}\b", heard), word
     assert set(MEANS) >= {word for words in scenes.WORDS.values() for word in words}
-    assert " a orange" not in f" {heard}" and " an orange" in f" {heard}"
+    assert " a orange" not in f" {heard}"
+    assert " an orange" in f" {heard}"
 
 
 def lab(colours):
@@ -213,6 +220,44 @@ def test_pictures_are_the_same_byte_for_byte_on_lesser_processors():
         [sys.executable, "-c", code], env=os.environ | without, capture_output=True, encoding="utf-8", check=True
     )
     assert answer.stdout.strip() == digest()
+
+
+def told(example, builder):
+    """The scene that an example's labels tell."""
+
+    def name(of, number):
+        found = of.int2str(int(number))
+        return "" if found == "none" else found
+
+    features = builder.info.features
+    labels = features["things"].feature
+    things = []
+    for i in range(2):
+        names = [name(labels[key], example["things"][key][i]) for key in ("shape", "colour", "size")]
+        if any(names):
+            things.append(Thing(*names, *(round(float(example["things"][axis][i]), 2) for axis in "xy")))
+    ground, relation = (name(features[key], example[key]) for key in ("ground", "relation"))
+    return Scene(ground, tuple(things), relation)
+
+
+def test_the_data_set_holds_pictures_captions_and_scenes_that_fit(monkeypatch, tmp_path):
+    monkeypatch.setattr(scenes, "COUNTS", {"train": 60, "test": 10, "held_out": 20})
+    builder = scenes.Scenes(data_dir=tmp_path)
+    builder.download_and_prepare()
+    for number, (split, count) in enumerate(scenes.COUNTS.items()):
+        found = set()
+        for example in tfds.as_numpy(builder.as_dataset(split=split)):
+            found.add((told(example, builder), example["caption"].decode(), example["image"].tobytes()))
+        known = set()
+        for i in range(count):
+            rng = np.random.default_rng([number, i])
+            scene = scenes.scene(rng, held_out=split == "held_out")
+            known.add((scene, scenes.caption(scene, rng), scenes.draw(scene, rng).tobytes()))
+        assert found == known
+        assert len(known) == count
+    images, captions = next(iter(data.load("scenes", "train", 10, label="caption", data_dir=tmp_path)))
+    assert images.shape == (10, 64, 64, 3)
+    assert captions.numpy()[0].decode().startswith("a")
 
 
 ONE = Thing("star", "red", "small", 30, 30)

@@ -32,6 +32,7 @@ MODULES = [
     "profile",
     "data",
     "glyphs",
+    "scenes",
     "plots",
     "schedule",
     "diffusion",
