@@ -127,9 +127,9 @@ def draw(scene, rng):
 class Scenes(tfds.core.GeneratorBasedBuilder):
     """Pictures with captions: `image` (64, 64, 3) uint8, `caption`, and the scene that both show. The same on every machine.
 
-    `ground` and `relation` are labels with names; `things` are two, each with the labels `shape`, `colour` and `size`, and `x`, `y`
-    in pixels. Where there is one thing, the relation and the second one's labels are "none". Splits: `train` and `test` without,
-    `held_out` with a combination of colour and shape that is in HELD_OUT.
+    `ground` and `relation` are labels with names; `things` are two, with the labels `shape`, `colour` and `size`, and with `x`
+    and `y` in pixels. Where there is one thing, the relation and the second one's labels are "none". Splits: `train` and `test`
+    without, `held_out` with a combination of colour and shape that is in HELD_OUT.
     """
 
     VERSION = tfds.core.Version("1.0.0")

@@ -2,7 +2,7 @@
 
 import warnings
 from dataclasses import InitVar, dataclass, field
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 from keras import ops
@@ -111,6 +111,19 @@ def cosine(T=1000):
     whole("T", T, least=1)
     alpha_bar = np.cos((np.arange(T + 1) / T + 0.008) / 1.008 * np.pi / 2) ** 2
     return Schedule(np.minimum(1 - alpha_bar[1:] / alpha_bar[:-1], 0.999))  # its first value, not 1, cancels in the ratios
+
+
+def shifted(schedule, factor):
+    """The same schedule for pictures with a side `factor` times as long: log-SNR lower by 2 log(factor) at every t.
+
+    (Hoogeboom et al. 2023, section 3.1): averaged down to the smaller side, such a picture at time t has the signal-to-noise ratio
+    that the smaller one had. factor: a positive number; 1 changes nothing, and below 1 there is less noise. Raises ValueError for
+    others.
+    """
+    if not isinstance(factor, Real) or not 0 < factor < np.inf:
+        raise ValueError(f"factor: expected a positive number; received {factor!r}")
+    alpha_bar = schedule.alpha_bar / (schedule.alpha_bar + factor**2 * (1 - schedule.alpha_bar))
+    return Schedule(1 - alpha_bar[1:] / alpha_bar[:-1])
 
 
 def check_float(argument, x):

@@ -72,6 +72,39 @@ def test_cosine_starts_gently_thanks_to_its_offset():
 # ---- what follows from betas
 
 
+@pytest.mark.parametrize("one", [LINEAR, COSINE], ids=["linear", "cosine"])
+@pytest.mark.parametrize("factor", [1, 64 / 28, 4.0])
+def test_a_shift_moves_log_snr_by_twice_the_log_of_the_factor(one, factor):
+    """(Hoogeboom et al. 2023, section 3.1): log SNR + 2 log(64 / d), where d / 64 is the factor."""
+    moved = schedule.shifted(one, factor)
+    assert moved.T == one.T
+    np.testing.assert_allclose(moved.log_snr[1:], one.log_snr[1:] - 2 * np.log(factor), rtol=0, atol=1e-9)
+    assert moved.terminal_signal <= one.terminal_signal
+
+
+def test_shifts_add_up_and_can_be_undone():
+    twice = schedule.shifted(schedule.shifted(COSINE, 2), 3)
+    np.testing.assert_allclose(twice.beta, schedule.shifted(COSINE, 6).beta, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(schedule.shifted(schedule.shifted(LINEAR, 8), 1 / 8).beta, LINEAR.beta, rtol=1e-9)
+
+
+def test_a_larger_picture_that_is_averaged_down_is_as_noisy_as_the_smaller_one():
+    """Flat pictures of 64 x 64 pixels with the shifted schedule, averaged to 16 x 16, at times of all kinds."""
+    rng, wide = np.random.default_rng(0), schedule.shifted(COSINE, 4)
+    level = rng.normal(size=(200, 1, 1))
+    for t in (50, 400, 800):
+        x_t = wide.signal_rate[t] * level + wide.noise_rate[t] * rng.normal(size=(200, 64, 64))
+        small = x_t.reshape(200, 16, 4, 16, 4).mean(axis=(2, 4))
+        noise = (small - wide.signal_rate[t] * level).var()
+        assert wide.alpha_bar[t] / noise == pytest.approx(COSINE.snr[t], rel=0.03)
+
+
+@pytest.mark.parametrize("factor", [0, -2.0, np.nan, np.inf, "2", None])
+def test_a_factor_is_a_positive_number(factor):
+    with pytest.raises(ValueError, match=f"factor: expected a positive number; received {factor!r}"):
+        schedule.shifted(COSINE, factor)
+
+
 @few
 @given(st.lists(st.floats(1e-6, 0.9), min_size=1, max_size=50))
 @unlike_noise
