@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from PIL import Image, ImageOps
 
 from lessons_lib import diffusion, prepared
 from lessons_lib.prepared import DataError
-from lessons_lib.schedule import FAINT, check_images, same_shape
+from lessons_lib.schedule import FAINT, check_images, same_shape, whole
 
+PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif"}
 IN_MEMORY = 2**30  # bytes of decoded pixels up to which a data set is kept in memory
 MEAN_SHOWS = FAINT * 28  # a terminal signal times a picture's side above this shows: what FAINT allows at 28 x 28
 
@@ -100,14 +102,40 @@ def load(name, split="train", batch_size=128, *, seed=None, size=None, label="la
     examples = examples.map(choose, num_parallel_calls=tf.data.AUTOTUNE)
     if fits:
         examples = tf.data.Dataset.from_tensor_slices(prepared.read(examples, count, builder))
-    if seed is not None:
-        ordered, buffer = examples, count if fits else max(batch_size, int(IN_MEMORY // np.prod(shape)))
-        # Within a function, so that each reader gets a shuffle of its own: a shared one goes on from where the last one stopped.
-        fresh = tf.data.Dataset.from_tensors(0).flat_map(lambda _: ordered.shuffle(buffer, seed=seed).repeat())
-        examples = fresh.repeat()  # tells that it has no end
-    full = seed is not None or count % batch_size == 0
-    batches = examples.batch(batch_size, drop_remainder=full)  # drops nothing, but makes the shape known
+    batches = _batches(examples, batch_size, seed, count, count if fits else max(batch_size, int(IN_MEMORY // np.prod(shape))))
     return batches.map(to_unit if label is None else lambda image, label: (to_unit(image), label)).prefetch(2)
+
+
+def load_folder(folder, batch_size=128, *, seed=None, size=64):
+    """A folder of pictures, and the folders in it, as `load` gives a set: batches of images, float32 [-1, 1], (B, size, size, 3).
+
+    folder: of JPEG, PNG, WebP or GIF files (of which the first frame counts), in the order of their names. seed, batch_size: as
+    for `load`. size: every picture is cropped to its middle square and resized to this side.
+
+    Grey becomes RGB, 16 bits 8, and what is transparent white; pictures are turned as their cameras say (EXIF). What cannot be
+    read or has a side shorter than `size` is left out, which one line tells. Raises ValueError if fewer pictures are left than a
+    batch has, or more than 1 GiB.
+    """
+    for argument, value in {"batch_size": batch_size, "size": size}.items():
+        whole(argument, value, 1)
+    if not isinstance(seed, int | np.integer | None):
+        raise TypeError(f"seed: expected an integer or None; received {seed!r}")
+    folder = Path(folder).expanduser()
+    images, skipped = [], {}
+    for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in PICTURES):
+        try:
+            images.append(_square(_opened(path, size), size).numpy())
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises for broken files
+            skipped[str(path.relative_to(folder))] = str(error).replace(f" {str(path)!r}", "")
+        if len(images) * size**2 * 3 > IN_MEMORY:
+            raise ValueError(f"size: expected pictures of at most 1 GiB in all; {folder} has more of {size} x {size}")
+    few = [f"{name} ({why})" for name, why in list(skipped.items())[:5]]
+    told = f", {len(skipped)} left out: {', '.join(few)}{', ...' if len(skipped) > len(few) else ''}" if skipped else ""
+    if len(images) < batch_size:
+        raise ValueError(f"folder: expected at least {batch_size} pictures, a batch; received {len(images)} in {folder}{told}")
+    print(f"{len(images)} pictures of {folder}{told}.")
+    examples = tf.data.Dataset.from_tensor_slices(np.stack(images))
+    return _batches(examples, batch_size, seed, len(images), len(images)).map(to_unit).prefetch(2)
 
 
 @functools.cache
@@ -199,6 +227,32 @@ def noisify(images, schedule, target=the_noise, *, seed=0, null=None, drop=0.1):
 
     pairs = images.repeat().enumerate().map(mix, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return pairs.prefetch(2)
+
+
+def _batches(examples, batch_size, seed, count, buffer):
+    """Batches of `count` examples: one pass in order, or with a seed without end, shuffled within a buffer of so many."""
+    if seed is not None:
+        # Within a function, so that each reader gets a shuffle of its own: a shared one goes on from where the last one stopped.
+        fresh = tf.data.Dataset.from_tensors(0).flat_map(lambda _: examples.shuffle(buffer, seed=seed).repeat())
+        ordered = fresh.repeat()  # tells that it has no end
+    else:
+        ordered = examples
+    full = seed is not None or count % batch_size == 0
+    return ordered.batch(batch_size, drop_remainder=full)  # drops nothing, but makes the shape known
+
+
+def _opened(path, size):
+    """A picture's pixels, (height, width, 3) uint8, upright, on white."""
+    with Image.open(path) as image:
+        if min(image.size) < size:
+            raise ValueError("{} x {}, too small".format(*image.size))
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
+            return np.repeat(np.rint(np.asarray(image) / 257).astype(np.uint8)[..., None], 3, axis=2)
+        if image.has_transparency_data:
+            image = image.convert("RGBA")
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return np.asarray(image.convert("RGB"))
 
 
 def _nulls(null, specs):

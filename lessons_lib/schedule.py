@@ -116,9 +116,9 @@ def cosine(T=1000):
 def shifted(schedule, factor):
     """The same schedule for pictures with a side `factor` times as long: log-SNR lower by 2 log(factor) at every t.
 
-    (Hoogeboom et al. 2023, section 3.1): averaged down to the smaller side, such a picture at time t has the signal-to-noise ratio
-    that the smaller one had. factor: a positive number; 1 changes nothing, and below 1 there is less noise. Raises ValueError for
-    others.
+    (Hoogeboom et al. 2023, section 3.1): averaged down to the smaller side, such a picture at time t has the signal-to-noise
+    ratio that the smaller one had. factor: a positive number; 1 changes nothing, below 1 there is less noise. Raises ValueError
+    for others.
     """
     if not isinstance(factor, Real) or not 0 < factor < np.inf:
         raise ValueError(f"factor: expected a positive number; received {factor!r}")

@@ -18,6 +18,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from lessons_lib import data, diffusion, glyphs, prepared, schedule
 
@@ -740,3 +741,112 @@ print("unharmed:", before == after)
     done = run(code, tmp_path, offline)
     assert "glyphs could not be prepared in" in done.stdout, done.stderr
     assert "unharmed: True" in done.stdout
+
+
+# ---- a folder of one's own
+
+
+def half_red(height, width):
+    """Red on the left, blue on the right."""
+    pixels = np.zeros((height, width, 3), np.uint8)
+    pixels[:, : width // 2, 0] = pixels[:, width // 2 :, 2] = 200
+    return Image.fromarray(pixels)
+
+
+RED, BLUE = (200, 0, 0), (0, 0, 200)
+
+
+@pytest.fixture
+def album(tmp_path):
+    """One of each: what is seen in the middle of the left and of the right half of every picture, by name."""
+    folder, seen = tmp_path / "my album", {}
+    (folder / "more").mkdir(parents=True)
+
+    def save(name, image, left, right, **options):
+        image.save(folder / name, **options)
+        seen[name] = left, right
+
+    save("a.png", half_red(80, 80), RED, BLUE)
+    save("b.JPG", half_red(90, 300), RED, BLUE, format="JPEG", quality=95)  # its middle square
+    save("c.webp", half_red(300, 90), RED, BLUE, lossless=True)
+    save("d.gif", half_red(64, 64), RED, BLUE, save_all=True, append_images=[Image.new("RGB", (64, 64), "white")])
+    save("more/e.png", half_red(70, 70).convert("L"), (60, 60, 60), (23, 23, 23))
+    save("f.png", half_red(70, 70).quantize(4), RED, BLUE)
+    sixteen = np.repeat(np.array([[257 * 50, 257 * 220]], np.uint16), 35, axis=1).repeat(70, axis=0)
+    save("g.png", Image.fromarray(sixteen), (50,) * 3, (220,) * 3)
+    clear = half_red(70, 70).convert("RGBA")
+    clear.paste((200, 0, 0, 0), (0, 0, 35, 70))
+    save("h.png", clear, (255,) * 3, BLUE)
+    palette = Image.new("P", (70, 70), 1)
+    palette.putpalette([*RED, *BLUE])
+    palette.paste(0, (0, 0, 35, 70))
+    save("i.png", palette, (255,) * 3, BLUE, transparency=0)
+    save("j.png", clear.convert("LA"), (255,) * 3, (23,) * 3)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # the camera was turned: upright after a quarter to the right
+    save("k.jpg", half_red(90, 90).rotate(90), RED, BLUE, exif=turned, quality=95)
+    save("l.jpg", half_red(90, 90).convert("CMYK"), RED, BLUE, quality=95)
+    (folder / "notes.txt").write_text("no picture")
+    return folder, seen
+
+
+def test_a_folder_of_pictures_of_all_kinds(album, capsys):
+    folder, seen = album
+    (images,) = data.load_folder(folder, len(seen), size=64)
+    assert images.shape == (len(seen), 64, 64, 3)
+    pixels = data.to_pixels(images).astype(int)
+    for name, image in zip(sorted(seen, key=lambda name: folder / name), pixels, strict=True):
+        for place, expected in zip((16, 47), seen[name], strict=True):
+            assert abs(image[32, place] - expected).max() <= 8, name
+    assert capsys.readouterr().out == f"{len(seen)} pictures of {folder}.\n"
+
+
+def test_a_folder_gives_what_load_gives(album):
+    folder, seen = album
+    again, other = (next(iter(data.load_folder(str(folder), 5, seed=seed))) for seed in (1, 2))
+    np.testing.assert_array_equal(again, next(iter(data.load_folder(folder, 5, seed=1))))
+    assert not np.array_equal(again, other)
+    stream = data.load_folder(folder, 5, seed=1)
+    assert stream.element_spec == tf.TensorSpec((5, 64, 64, 3), tf.float32)
+    assert stream.cardinality() == tf.data.INFINITE_CARDINALITY
+    assert [len(batch) for batch in data.load_folder(folder, 5)] == [5, 5, len(seen) - 10]
+
+
+def test_fine_stripes_become_grey(tmp_path):
+    """Two columns in eight are white, those that would be seen if only some pixels were looked at."""
+    stripes = np.zeros((512, 512), np.uint8)
+    stripes[:, 3::8] = stripes[:, 4::8] = 255
+    Image.fromarray(stripes).save(tmp_path / "stripes.png")
+    (image,) = next(iter(data.load_folder(tmp_path, 1, size=64)))
+    assert np.abs(image[8:-8, 8:-8] + 0.5).max() < 0.15
+
+
+def test_what_is_left_out_is_told(album, capsys):
+    folder, seen = album
+    half_red(20, 90).save(folder / "small.png")
+    whole = (folder / "b.JPG").read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "fake.png").write_text("no picture")
+    assert len(next(iter(data.load_folder(folder, len(seen))))) == len(seen)
+    said = capsys.readouterr().out
+    assert said.startswith(f"{len(seen)} pictures of {folder}, 3 left out: cut.jpg (image file is truncated")
+    assert "fake.png (cannot identify image file), small.png (90 x 20, too small)." in said
+    for i in range(9):
+        half_red(20, 20).save(folder / f"small{i}.png")
+    data.load_folder(folder, len(seen))
+    assert capsys.readouterr().out.endswith("small0.png (20 x 20, too small), small1.png (20 x 20, too small), ....\n")
+
+
+def test_a_folder_that_cannot_be_taken_is_named(album, tmp_path, monkeypatch):
+    folder, seen = album
+    with pytest.raises(ValueError, match=rf"folder: expected at least 100 pictures, a batch; received {len(seen)} in .*my album"):
+        data.load_folder(folder, 100)
+    with pytest.raises(ValueError, match=r"received 0 in .*nowhere"):
+        data.load_folder(tmp_path / "nowhere", 1)
+    with pytest.raises(ValueError, match="size: expected an integer of at least 1; received 0"):
+        data.load_folder(folder, size=0)
+    with pytest.raises(TypeError, match="seed: expected an integer or None; received 'x'"):
+        data.load_folder(folder, seed="x")
+    monkeypatch.setattr(data, "IN_MEMORY", 20_000)
+    with pytest.raises(ValueError, match=r"size: expected pictures of at most 1 GiB in all; .* has more of 64 x 64"):
+        data.load_folder(folder, 1)
