@@ -187,8 +187,9 @@ def save_weights(model, path, card, *, dtype="float32"):
     """Save a trained network for `load_weights`: NAME.weights.h5, and beside it NAME.json, its card with the SHA-256.
 
     card: a dict for JSON with at least "build", the function of lessons_lib that builds the network, as "unet.unet"; "network",
-    its arguments; "target", "noise", "velocity" or "x_0"; "schedule", "linear" or "cosine"; "T". Whatever else tells where the
-    weights are from is welcome. dtype: as for `weights.write`. Raises ValueError for a card from which nothing could be loaded.
+    its arguments; "target", "noise", "velocity" or "x_0"; "schedule", "linear" or "cosine"; "T"; and "shift" if the schedule was
+    shifted by such a factor. Whatever else tells where the weights are from is welcome. dtype: as for `weights.write`. Raises
+    ValueError for a card from which nothing could be loaded.
     """
     missing = {"build", "network", "target", "schedule", "T"} - card.keys()
     if missing:
@@ -196,7 +197,7 @@ def save_weights(model, path, card, *, dtype="float32"):
     for key, known in {"target": TARGETS, "schedule": SCHEDULES}.items():
         if card[key] not in known:
             raise ValueError(f"card: expected {' or '.join(known)} as its {key}; received {card[key]!r}")
-    SCHEDULES[card["schedule"]](card["T"])  # whose error names T
+    chain(card)  # whose errors name T and factor
     try:
         inspect.signature(builder(card["build"])).bind(**card["network"])
     except TypeError as error:
@@ -215,7 +216,7 @@ def load_weights(name):
     card = weights.read(name)
     try:
         model = builder(card["build"])(**card["network"])
-        noise, wrap = SCHEDULES[card["schedule"]](card["T"]), TARGETS[card["target"]]
+        noise, wrap = chain(card), TARGETS[card["target"]]
     except (KeyError, TypeError, ValueError) as error:
         raise weights.WeightsError(f"{name}: its card names no network that could be built: {error!r}") from error
     weights.load_into(model, name)
@@ -226,6 +227,12 @@ def load_weights(name):
         return wrap(guidance.given(model, *conditions, batch_size=batch_size), noise)
 
     return conditioned, noise
+
+
+def chain(card):
+    """The schedule that a card names by its kind and steps, shifted by its "shift" if it has one."""
+    noise = SCHEDULES[card["schedule"]](card["T"])
+    return schedule.shifted(noise, card["shift"]) if card.get("shift") is not None else noise
 
 
 def builder(name):

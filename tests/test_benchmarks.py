@@ -19,7 +19,7 @@ import speed
 import table
 import weights as tool
 from lessons import ROOT
-from lessons_lib import data, judges, metrics, schedule, training, unet, weights
+from lessons_lib import data, judges, metrics, scenes, schedule, training, unet, weights
 from lessons_lib.layers import AdaptiveGroupNorm
 
 NUMBER = r"\d+(?:\.\d+)?"
@@ -260,6 +260,18 @@ def test_the_command_trains_digits_once(small_mnist, tmp_path, monkeypatch, caps
     assert {"data", "code", "versions", "settings", "precision", "seed", "minutes", "distance"} <= card.keys()
     predict_noise, noise = training.load_weights(tmp_path / "out" / "digits.weights.h5")
     assert predict_noise(np.zeros((2, 28, 28, 1), np.float32), np.array([1, noise.T])).shape == (2, 28, 28, 1)
+
+
+def test_a_recipe_for_pictures_in_colour(monkeypatch, tmp_path):
+    """Without labels; their size is the network's too."""
+    load = data.load
+    monkeypatch.setattr(scenes, "COUNTS", {"train": 12, "test": 1, "held_out": 1})
+    monkeypatch.setattr(data, "load", lambda *rest, **options: load(*rest, **options, data_dir=tmp_path))
+    pictures = {"source": "scenes", "label": None, "size": 32, "channels": 3}
+    run = tool.recipe(steps=2, batch=4, target="x_0", shift=2.0, **pictures, widths=[8], patch=8, blocks=1)
+    assert run.model.output_shape == (None, 32, 32, 3)
+    np.testing.assert_array_equal(run.noise.beta, schedule.shifted(schedule.cosine(), 2.0).beta)
+    assert (run.card["shift"], run.card["network"]["size"]) == (2.0, 32)
 
 
 SMALL = {"widths": [8], "patch": 4, "batch": 4, "blocks": 1, "steps": 20, "images": 4}

@@ -776,6 +776,7 @@ def test_a_network_with_conditions_comes_back_as_a_function_of_them(tmp_path, mo
             "card: expected arguments of unet.unet as its network; received {.*'depth': 3}",
         ),
         (CARD | {"T": 10.5}, "T: expected an integer of at least 1; received 10.5"),
+        (CARD | {"shift": 0}, "factor: expected a positive number; received 0"),
         (CARD | {"schedule": "sigmoid"}, "card: expected linear or cosine as its schedule; received 'sigmoid'"),
     ],
 )
@@ -824,6 +825,12 @@ def test_a_card_from_which_nothing_can_be_built_is_refused(tmp_path, change, mes
         weights.WeightsError, match=rf"net\.weights\.h5: its card names no network that could be built: .*{message}"
     ):
         training.load_weights(path)
+
+
+def test_a_shifted_schedule_comes_back(tmp_path):
+    training.save_weights(with_weights(), tmp_path / "net.weights.h5", CARD | {"shift": 2.5})
+    _, noise = training.load_weights(tmp_path / "net.weights.h5")
+    np.testing.assert_array_equal(noise.beta, schedule.shifted(schedule.cosine(CARD["T"]), 2.5).beta)
 
 
 @pytest.mark.parametrize("key", CARD)

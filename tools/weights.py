@@ -123,7 +123,7 @@ def kept(path):
     del card["stored"], card["sha256"]  # of this file
     model = built(card["build"], card["network"], card["precision"])
     weights.load_into(model, path)
-    return Run(model, None, training.SCHEDULES[card["schedule"]](card["T"]), card)
+    return Run(model, None, training.chain(card), card)
 
 
 class Run(NamedTuple):
@@ -143,6 +143,7 @@ def recipe(
     build="unet.unet",
     target="velocity",
     schedule="cosine",
+    shift=None,
     optimizer="muon",
     rate=4e-3,
     beta_2=0.99,
@@ -152,6 +153,7 @@ def recipe(
     source="mnist",
     split="train",
     size=None,
+    label="label",
     null=None,
     drop=0.1,
     pairs=None,
@@ -161,24 +163,24 @@ def recipe(
     """Train a network to draw; without a word, digits as lesson 05 does. Gives a `Run`.
 
     build, network: the function of lessons_lib that builds it, and its arguments (of lesson 05's, those that differ). source,
-    split, size: of `data.load`; null, drop: of `data.noisify`. pairs: a function of (batches, schedule, seed) that makes the
-    pairs, in place of `data.noisify` with the target.
+    split, size, label: of `data.load`, and size of the network too; shift: of `schedule.shifted`. null, drop: of `data.noisify`.
+    pairs: a function of (batches, schedule, seed) that makes the pairs, in place of `data.noisify` with the target.
     """
     if steps > 20 and steps % 20:
         raise ValueError(f"steps: expected a multiple of 20, for twenty checkpoints; received {steps}")
     keras.utils.clear_session()  # the same names of layers in every run, for its checkpoints
     keras.utils.set_random_seed(seed)
-    network = (NETWORK if build == "unet.unet" else {}) | network
-    noise = training.SCHEDULES[schedule](1000)
+    network = (NETWORK if build == "unet.unet" else {}) | ({} if size is None else {"size": size}) | network
+    noise = training.chain({"schedule": schedule, "T": 1000, "shift": shift})
     model = built(build, network, precision)
     warm_up = steps // 24
     rates = keras.optimizers.schedules.CosineDecay(0.0, steps - warm_up, warmup_target=rate, warmup_steps=warm_up)
     model.compile(OPTIMIZERS[optimizer](rates, beta_2), "mse")
     average = training.EMA(decay)
-    images = data.load(source, split, batch, seed=seed, size=size)
+    images = data.load(source, split, batch, seed=seed, size=size, label=label)
     pairs = pairs(images, noise, seed) if pairs else data.noisify(images, noise, TARGETS[target], seed=seed, null=null, drop=drop)
     settings = {"seed": seed, "batch": batch, "schedule": schedule, "target": target, "source": source, "split": split}
-    settings |= {"null": null, "drop": drop if null else None}
+    settings |= {"shift": shift, "null": null, "drop": drop if null else None}
     every = max(1, steps // 20)
     losses = training.fit(model, pairs, steps, checkpoints, settings=settings, average=average, every=every, callbacks=callbacks)
     card = {
@@ -187,6 +189,7 @@ def recipe(
         "target": target,
         "schedule": schedule,
         "T": noise.T,
+        "shift": shift,
         "precision": precision,
         "seed": seed,
         "steps": steps,
@@ -210,7 +213,7 @@ def built(build, network, precision):
 def usual():
     """The recipe's settings without a word, as a table's cells name them."""
     settings = {name: one.default for name, one in inspect.signature(recipe).parameters.items()}
-    apart = ("checkpoints", "steps", "seed", "null", "drop", "pairs", "callbacks", "network")
+    apart = ("checkpoints", "steps", "seed", "shift", "label", "null", "drop", "pairs", "callbacks", "network")
     return {name: value for name, value in settings.items() if name not in apart} | NETWORK
 
 
