@@ -14,11 +14,10 @@
 # %% [markdown]
 # # 01. Remove noise in one shot
 #
-# Take a picture, bury it in noise, and train a network to give the picture back. Then hand it noise with no picture
-# in it, move the noise a little towards the network's answer, and ask again. After some rounds there is a picture
-# that nobody drew. This is the idea behind diffusion models. In this lesson we build it in the most naive way, get
-# strokes that are sometimes digits, and measure what is wrong with them. The lessons that follow rebuild it, part by
-# part.
+# Bury a picture in noise, and train a network to give the picture back. Then hand it noise with no picture in it,
+# move the noise a little towards the network's answer, and ask again. After some rounds there is a picture that
+# nobody drew. This is the idea behind diffusion models. Here we build it in the most naive way and get strokes that
+# are sometimes digits; later lessons rebuild it, part by part.
 
 # %% [markdown]
 # **You will**
@@ -49,9 +48,9 @@ from lessons_lib.checks import lesson_01 as checks
 from lessons_lib.profile import choose
 
 # %% [markdown]
-# All knobs are in one cell. `choose` picks the value for the profile of this run: `smoke` only shows that everything
-# works, `cpu` is meant for a laptop, `slow` for a slow one (mostly with the same values), and `gpu` for a graphics
-# card. The environment variable `LESSONS_PROFILE` forces one.
+# All knobs are in one cell. `choose` picks the value for this run's profile: `smoke` only shows that everything
+# works, `cpu` is for a laptop, `slow` for a slow one (mostly with the same values), and `gpu` for a graphics card.
+# The environment variable `LESSONS_PROFILE` forces one.
 
 # %% tags=["parameters"]
 SEED = 0
@@ -64,14 +63,12 @@ keras.utils.set_random_seed(SEED)
 # %% [markdown]
 # ## Look at the data
 #
-# MNIST consists of 70,000 handwritten digits, 28 by 28 pixels each. We join its training and test sets, and hold back
-# 2,000 digits, which the network never sees in training. All errors that we quote after training are measured on
-# those.
+# MNIST consists of 70,000 handwritten digits of 28 by 28 pixels. We join its training and test sets, but hold 2,000
+# digits back from training. All errors that we quote after training are measured on those.
 #
-# Our own library, `lessons_lib`, delivers pixels in $[-1, 1]$, the range of all later lessons. This one works in
-# $[0, 1]$, the range of the noise that we are about to mix in, and it makes every pixel either paper (0) or ink (1)
-# with a threshold at one half. On such images it is easy to tell a clean digit from a grey guess. (`low=0` tells the
-# figures where the range begins.)
+# Our library, `lessons_lib`, delivers pixels in $[-1, 1]$, the range of all later lessons. This one works in
+# $[0, 1]$, the range of the noise to come, and makes every pixel either paper (0) or ink (1) with a threshold at one
+# half, so that a clean digit is easy to tell from a grey guess. (`low=0` tells the figures where the range begins.)
 
 
 # %%
@@ -97,7 +94,7 @@ plots.show_filmstrip(
 # %% [markdown]
 # ## Corrupt it
 #
-# A corrupted image is a mixture of the image and of noise:
+# A corrupted image is a mixture of image and noise:
 #
 # $$\tilde x = (1 - a)\, x + a\, u$$
 #
@@ -105,8 +102,8 @@ plots.show_filmstrip(
 # - $u$ is the noise, an array of the same shape, each pixel drawn independently and uniformly from $[0, 1]$;
 # - $a$, the *amount*, is one number per image: 0 leaves the image as it is, 1 leaves nothing of it.
 #
-# Image and noise lie in $[0, 1]$, so every mixture does. The reshape broadcasts one amount per image over all its
-# pixels. (An `assert` in a lesson stops the notebook if a claim does not hold; skip it on a first reading.)
+# Every mixture lies in $[0, 1]$ too. The reshape broadcasts each image's amount over its pixels. (An `assert` stops
+# the notebook if a claim does not hold; skip it on a first reading.)
 
 
 # %% tags=["slide"]
@@ -135,17 +132,16 @@ plots.show_filmstrip(
 )
 
 # %% [markdown]
-# From left to right the amount goes from 0 to 1. At 0.57 *our* eyes still read the digit; at 0.86 they have to guess.
-# The asserts check where the pixels end up: paper becomes $a u$, which fills the range from 0 to $a$ evenly, and ink
-# fills the range from $1 - a$ to 1. For this to work, image and noise must have comparable ranges; exercise 1 shows
-# what happens if they do not.
+# At 0.57 *our* eyes still read the digit; at 0.86 they have to guess. The asserts check where the pixels end up:
+# paper becomes $a u$, uniform between 0 and $a$, and ink is uniform between $1 - a$ and 1. Image and noise must have
+# comparable ranges; exercise 1 shows why.
 #
 # ## Build a network that undoes it
 #
 # The network gets $\tilde x$ and answers with $\hat x$, a guess at $x$. To repair a pixel it has to look far around
 # it, yet put the repair in exactly the right place. A **U-Net** does both. On the way down the image is halved twice,
-# so that a small convolution covers a large part of it. On the way up it is doubled twice, and at each size a *skip*
-# adds what the way down has computed, so that fine detail need not pass through the bottom.
+# so that a small convolution covers much of it. On the way up it is doubled twice, and at each size a *skip* adds
+# what the way down computed, so that fine detail need not pass through the bottom.
 #
 # ```
 # 28x28  conv 32 ───────────── skip ────────────── + ── conv 1    the guess
@@ -156,8 +152,8 @@ plots.show_filmstrip(
 # ```
 #
 # `conv 32` is a convolution with 32 filters of 5 by 5 pixels. All except the last are followed by SiLU,
-# $z \cdot \sigma(z)$ with the logistic function $\sigma$, a smooth relative of ReLU. The last one has no activation,
-# so that the answer can be any number (exercise 2 changes that).
+# $z \cdot \sigma(z)$ with the logistic function $\sigma$, a smooth relative of ReLU. The last has no activation, so
+# that the answer can be any number (exercise 2 changes that).
 
 
 # %%
@@ -189,8 +185,8 @@ assert network.count_params() == 309_057
 
 # %% [markdown]
 # **Earned.** Each lesson checks what it has built against `lessons_lib`, and later lessons import it from there. This
-# network is `unet.basic_unet`; the mixture is `diffusion.corrupt`, which takes the noise as an argument. From the
-# same seed, both mix in the same noise:
+# network is `unet.basic_unet`; the mixture is `diffusion.corrupt`, which takes the noise as an argument. From one
+# seed, both mix in the same noise:
 
 # %%
 earned = unet.basic_unet()
@@ -206,13 +202,13 @@ np.testing.assert_allclose(ours, diffusion.corrupt(eight_fours, noise, amounts),
 # %% [markdown]
 # ## Train it
 #
-# Each step takes a batch of clean images, draws an amount for each of them uniformly from $[0, 1]$, corrupts them,
-# and compares the guesses with the clean images by the mean squared error over all $N$ pixels of the batch:
+# Each step corrupts a batch of clean images, each by an amount drawn uniformly from $[0, 1]$, and compares the
+# guesses with the clean images by the mean squared error over all $N$ pixels of the batch:
 #
 # $$L = \frac{1}{N} \sum_{j=1}^{N} (\hat x_j - x_j)^2$$
 #
-# The tape records the computation and differentiates the loss with respect to every weight; Adam, with a learning
-# rate of 0.001, takes the step. `tf.function` turns the Python code into a graph on its first call.
+# The tape records the computation and differentiates the loss with respect to every weight; Adam takes the step.
+# `tf.function` turns the Python code into a graph on its first call.
 
 
 # %%
@@ -241,10 +237,10 @@ def train(network):
 losses = train(network)
 
 # %% [markdown]
-# What is a sensible baseline for this loss? Two answers need no network at all: return the corrupted image untouched,
-# or answer with the average digit whatever the input. A pixel that stays untouched is wrong by $a\,(u - x)$. Whether
-# $x$ is 0 or 1, $(u - x)^2$ is $\int_0^1 u^2\,du = 1/3$ on average. So the squared error is $a^2 / 3$, and averaged
-# over all amounts it is $\frac{1}{3} \int_0^1 a^2\,da = 1/9$.
+# What is a sensible baseline for this loss? Two answers need no network: the corrupted image untouched, and the
+# average digit whatever the input. An untouched pixel is wrong by $a\,(u - x)$. Whether $x$ is 0 or 1, $(u - x)^2$ is
+# $\int_0^1 u^2\,du = 1/3$ on average, so the squared error is $a^2 / 3$, and averaged over all amounts it is
+# $\frac{1}{3} \int_0^1 a^2\,da = 1/9$.
 
 # %%
 x_train = binarise(next(iter(data.load_digits(TRAIN, 2000)))[0])
@@ -266,12 +262,12 @@ plots.plot_loss(
 )
 
 # %% [markdown]
-# The loss falls below both baselines within the first 40 steps, and then more and more slowly. It need not fall
-# steadily: it may jump at a step and take some dozens of steps to recover.
+# The loss falls below both baselines within 40 steps, then ever more slowly. It may jump at a step and take some
+# dozens of steps to recover.
 #
 # ## Denoise held-out digits
 #
-# Here is our four, which the network has never seen, at the eight amounts:
+# Here is our four, which the network has never seen:
 
 # %%
 guessed_fours = network.predict_on_batch(corrupted_fours)
@@ -285,9 +281,8 @@ plots.show_filmstrip(
 
 # %% [markdown]
 # Up to 0.71 the guess is readable, with soft edges. At 1 the input holds no trace of the digit, and the guess is a
-# grey blot. Next we compute the mean squared error at each amount, over all 2,000 held-out digits. We add a third
-# simple answer, a *threshold*: ink wherever the corrupted pixel is above 0.5. It has nothing to learn, and it does
-# not know the amount.
+# grey blot. Next we compute the mean squared error at each amount and add a third simple answer, a *threshold*: ink
+# wherever the corrupted pixel is above 0.5. It learns nothing and does not know the amount.
 
 # %%
 errors = {}
@@ -335,17 +330,16 @@ plots.show(
 )
 
 # %% [markdown]
-# Below one half the threshold restores every image exactly, as paper stays below $a$, ink stays above $1 - a$, and
-# these ranges do not overlap. Above one half they do: paper is taken for ink where $u > 1 / (2a)$, which has
-# probability $1 - 1 / (2a)$; ink is taken for paper equally often, and so this is the error. There the network is the
-# best of the four, until the noise is nearly pure.
+# Below one half the threshold restores every image exactly, as paper stays below $a$ and ink above $1 - a$. Above one
+# half these ranges overlap: paper is taken for ink where $u > 1 / (2a)$, with probability $1 - 1 / (2a)$; ink is
+# taken for paper equally often, so this is the error. There the network is the best of the four, until the noise is
+# nearly pure.
 #
-# **With little noise the network is worse than the threshold**, and a clean image it makes worse than it was. It is
-# tempting to blame this on the amount, which the network is not told. But a picture shows its own amount: below one
-# half no pixel lies between $a$ and $1 - a$, a gap that is easy to see among 784 pixels. A function that is not told
-# the amount can therefore use the threshold where it is right, and do something else above. So the unknown amount
-# need not do this harm, and we have not tested what does. Lesson 04 asks what the amount is worth to a perfect
-# denoiser, and lesson 08 compares networks with and without it.
+# **With little noise the network is worse than the threshold**, and it makes a clean image worse. It is tempting to
+# blame the amount, which the network is not told. But a picture shows its own amount: below one half no pixel lies
+# between $a$ and $1 - a$, a gap easy to see among 784 pixels. So even a function that is not told can use the
+# threshold below one half and something else above: the unknown amount need not do this harm, and we have not tested
+# what does.
 #
 # **With nothing but noise it loses to the average digit**, and on average no network can win. The input says nothing
 # about the digit, so all images $x^{(1)}, \dots, x^{(K)}$ are as likely as before, and the answer $c$ with the least
@@ -369,24 +363,24 @@ plots.show_filmstrip(
 
 # %% [markdown]
 # The guesses are blots too, but each has a faint shape of its own: the network takes chance patterns in the noise for
-# ink. In squared error this can only cost. Noise and digit are independent, so the expected error of an answer that
-# varies with the noise is the error of its mean plus its variance. This variance is most of what the network loses to
-# the average.
+# ink. In squared error this can only cost: noise and digit are independent, so the expected error of an answer that
+# varies with the noise is the error of its mean plus its variance, which is most of what the network loses to the
+# average.
 #
-# The average is the *right* answer to our question. The mistake would be to take it for a drawing.
+# The average is the *right* answer to our question, but not a drawing.
 #
 # ## Sample from pure noise
 #
-# Let us move from the noise a little towards the guess and ask again: now the input holds the faint shape, and the
-# next guess can build on it. With $n$ steps, step $i$, counted from 0, moves the state $\tilde x$ by a fraction of
-# the way:
+# Let us move from the noise a little towards the guess and ask again: now the input holds the faint shape, on which
+# the next guess can build. With $n$ steps, step $i$, counted from 0, moves the state $\tilde x$ a fraction of the
+# way:
 #
 # $$\tilde x \leftarrow \tilde x + \frac{\hat x - \tilde x}{n - i}$$
 #
-# Why this fraction? If the guess never changed, step $i$ would remove one part in $n - i$ of the noise that is left.
-# After $i$ steps there would be left
-# $\frac{n-1}{n} \cdot \frac{n-2}{n-1} \cdots \frac{n-i}{n-i+1} = 1 - \frac{i}{n}$: the amount falls linearly to 0,
-# and the last step arrives at the guess. (The network's answer may leave $[0, 1]$, so we clip the state.)
+# If the guess never changed, step $i$ would remove one part in $n - i$ of the remaining noise. After $i$ steps this
+# would leave $\frac{n-1}{n} \cdot \frac{n-2}{n-1} \cdots \frac{n-i}{n-i+1} = 1 - \frac{i}{n}$: the amount falls
+# linearly to 0, and the last step arrives at the guess. (The network's answer may leave $[0, 1]$, so we clip the
+# state.)
 
 
 # %% tags=["slide"]
@@ -412,8 +406,8 @@ plots.show_filmstrip(
 )
 
 # %% [markdown]
-# Read it row by row: on the left are four inputs of the network, on the right its four guesses, in the same order. Do
-# more steps help? Here is the same noise in 1, 5 and 50 steps; one step gives the first guess.
+# The guesses are in the order of the inputs. Do more steps help? Here is the same noise in 1, 5 and 50 steps; one
+# step gives the first guess.
 
 # %%
 runs = {n: sample(pure_noise, n)[0] for n in (1, 5, 50)}
@@ -435,10 +429,10 @@ for n in (1, 5):
     assert np.mean(table.argmax(axis=1) == np.arange(64)) > 0.9
 
 # %% [markdown]
-# With more steps the ink gets darker and the edges get sharper, so that fewer pixels are grey. Five steps already
-# give nearly the shapes of fifty. Even the first guess hints at them: its correlation with its own final image is
-# only a half, but this is nearly always more than with any of the other 63. Here are all 64 final images, and sixteen
-# of them as an animation, also saved as `output/naive_sampling.gif`:
+# With more steps the ink gets darker and the edges sharper, so fewer pixels are grey. Five steps already give nearly
+# the shapes of fifty. Even the first guess hints at them: its correlation with its own final image is only a half,
+# but nearly always higher than with any of the other 63. Here are all 64 final images, and sixteen as an animation,
+# also saved as `output/naive_sampling.gif`:
 
 # %%
 samples = runs[50][-1].numpy()
@@ -455,9 +449,9 @@ plots.animate(
 )
 
 # %% [markdown]
-# A few are digits that anybody would read; many are fragments. Let us count those. A digit is nearly always *one*
-# connected stroke, and `ndimage.label` counts the connected pieces of ink in an image. (A round blot is in one piece
-# too, so this is no measure of quality.)
+# A few are digits that anybody would read; many are fragments. A digit is nearly always *one* connected stroke, so we
+# count the connected pieces of ink, with `ndimage.label`. (A round blot is one piece too, so this is no measure of
+# quality.)
 
 # %%
 around = np.ones((3, 3))  # pixels that touch at a corner are connected
@@ -481,9 +475,9 @@ if STEPS >= 500 and data.digits() == "mnist":  # printed digits break less
 # %% [markdown]
 # Nearly every real digit is in one piece. Many of ours are not, and the difference is far beyond chance.
 #
-# Does the sampler show the network images of the kind that it was trained on? An image with an amount $a$ below one
-# half has no pixel between $a$ and $1 - a$. After 40 of 50 steps the amount should be 0.2. What amount do the states
-# show? Their two outermost rows are nearly always paper, $a u$, whose mean is $a / 2$:
+# Does the sampler show the network images like those it was trained on? An amount $a$ below one half leaves no pixel
+# between $a$ and $1 - a$. After 40 of 50 steps the amount should be 0.2. We measure it in the two top and two bottom
+# rows, which are nearly always paper, $a u$, with mean $a / 2$:
 
 # %%
 state = runs[50][40].numpy()
@@ -496,19 +490,19 @@ assert not np.any((corrupted > 0.301) & (corrupted < 0.699))
 assert STEPS < 500 or (0.15 < shown < 0.25 and between.min() > 0.04)
 
 # %% [markdown]
-# By the margin, the amount is close to what it should be, and up to an amount of 0.3 no corrupted image has any pixel
-# between 0.3 and 0.7. Of each state's pixels about a tenth are there. So no single amount gives such an image: the
-# sampler shows the network what training never did.
+# By the margin, the amount is about right. Up to an amount of 0.3 no corrupted image has any pixel between 0.3 and
+# 0.7, but about a tenth of each state's pixels are there. So no single amount gives such an image: the sampler shows
+# the network what training never did.
 #
 # ## What it lacks
 #
-# We have a denoiser that works and a generator that does not work yet. Three questions are open. We have not tested
-# how much each of them matters; the lessons take them up one by one.
+# We have a denoiser that works and a generator that does not yet. Three questions are open; we have not tested how
+# much each matters.
 #
 # | open question | what we saw | where we take it up |
 # |---|---|---|
 # | **What is the right step back?** We derived ours from a guess that never changes. | states unlike corrupted images; strokes that break | lessons 02 and 03: Gaussian noise in small steps, for which the step back can be computed |
-# | **Is a network better when it is told the amount?** We know it, $1 - i / n$; the network does not. | nothing yet: the errors at small amounts need not come from this | lesson 04: a U-Net that knows the time; lesson 08: with and without it |
+# | **Is a network better when it is told the amount?** We know it, $1 - i / n$; the network does not. | nothing yet: the errors at small amounts need not come from this | lesson 04: what it is worth to a perfect denoiser, and a U-Net that knows the time; lesson 08: with and without it |
 # | **How should a step use a guess?** The first guess *must* be a blot. How far should we follow it? | more steps sharpen the strokes but keep their shapes | lesson 05: what to train on; lessons 06 and 07: the steps |
 #
 # ## Recap
@@ -516,8 +510,8 @@ assert STEPS < 500 or (0.15 < shown < 0.25 and between.min() > 0.04)
 # - You **corrupted** digits with amounts of noise from 0 to 1.
 # - You **trained** a U-Net of 309,057 parameters by hand: better than three simple answers from 0.57 to 0.86, worse
 #   than the best of them at both ends.
-# - You **sampled** new digits from pure noise, and measured what is wrong with them: many are in pieces, and the
-#   states on the way are unlike corrupted images.
+# - You **sampled** new digits from pure noise: many are in pieces, and the states on the way are unlike corrupted
+#   images.
 
 # %% [markdown]
 # ## Exercises
@@ -549,8 +543,7 @@ assert STEPS < 500 or (0.15 < shown < 0.25 and between.min() > 0.04)
 # <details><summary>Answer</summary>
 #
 # SiLU never goes below about $-0.28$. Our targets lie in $[0, 1]$, so the bound excludes none of them: compare the
-# two losses. Gaussian noise is below $-0.28$ in 39 % of its values, and such a network could answer none of them,
-# however long it trains.
+# two losses. Gaussian noise is below $-0.28$ in 39 % of its values, and such a network could answer none of them.
 #
 # </details>
 #
@@ -565,8 +558,8 @@ assert STEPS < 500 or (0.15 < shown < 0.25 and between.min() > 0.04)
 #
 # </details>
 #
-# **4. In code.** Write `amounts_left(n_steps)`: the amount of noise that is left *before* each step of `sample`, if
-# the guess never changed, as `n_steps` numbers. (This is what we would tell a network that knows the amount.)
+# **4. In code.** Write `amounts_left(n_steps)`: the amount of noise left *before* each step of `sample`, if the guess
+# never changed, as `n_steps` numbers.
 
 
 # %% tags=["solution"]
@@ -588,14 +581,14 @@ checks.amounts_left(amounts_left)
 #   ends in SiLU (exercise 2), and the sampler computes the amount $1 - i / n$ but never uses it. The article's
 #   figures mix noise up to 1 with pixels up to 255 (exercise 1).
 # - *The U-Net* is from Ronneberger, Fischer and Brox, "U-Net: Convolutional Networks for Biomedical Image
-#   Segmentation" (2015), section 2; there the skips are concatenated, here they are added.
+#   Segmentation" (2015), section 2; there the skips are concatenated, here added.
 # - *The best answer* to an input $\tilde x$, in squared error, is the mean of all clean images that could have led to
 #   it, each weighted by its probability. Lesson 03 computes it exactly for a small world; it blurs as well.
 # - *Other corruptions*: Cold Diffusion (Bansal et al. 2023) samples from blurred or masked images. For noise it has
 #   our rule. Write $\hat u = (\tilde x - (1 - a)\, \hat x) / a$ for the noise that state and guess imply, and
 #   $D_a = (1 - a)\, \hat x + a\, \hat u$ for the guess corrupted with it. The paper's algorithm 1 goes to $D_{a'}$,
-#   where $a'$ is the next amount, its algorithm 2 to $\tilde x - D_a + D_{a'}$. Since $D_a = \tilde x$, these are the
-#   same point; for a blur they are not, and there algorithm 2 is the better one.
+#   with $a'$ the next amount, its algorithm 2 to $\tilde x - D_a + D_{a'}$. Since $D_a = \tilde x$, these are the
+#   same point; for a blur they are not, and there algorithm 2 is better.
 # - *Does our rule lead anywhere?* Yes, with the best answer for each amount and many small steps: then the states are
 #   distributed like corrupted images all the way down, for uniform noise too. This is the rectified flow of Liu, Gong
 #   and Liu ("Flow Straight and Fast", 2023, section 3.1).

@@ -15,10 +15,9 @@
 # # 03. Jump to any step at once, and back
 #
 # In lesson 02 we walked a digit into noise, a thousand steps for one picture. Training takes many noisy pictures,
-# each at its own time $t$, and walking to every one of them is slow. Lesson 02 has already jumped to some of them, on
-# credit. This lesson proves that the jump is exact. Then it turns around: given a noisy picture, where was the chain
-# one step earlier, and what is the best guess at the clean picture? For data that we know completely, this guess can
-# be computed without a network.
+# each at its own time $t$, and walking to each is slow. Lesson 02 already jumped to some, on credit; this lesson
+# proves that the jump is exact. Then it turns around: given a noisy picture, where was the chain one step earlier,
+# and what is the best guess at the clean picture? For data that we know completely, this guess needs no network.
 
 # %% [markdown]
 # **You will**
@@ -82,9 +81,9 @@ print(f"{COPIES} copies walked {AT} steps in {walking:.1f} s")
 # %% [markdown]
 # ## The sum of two Gaussians
 #
-# Each step added Gaussian noise. Can a single noise term replace them all? Yes, because **the sum of two independent
-# Gaussians is again a Gaussian**, and its variance is the sum of their variances. Here is the sum $a\,z_1 + b\,z_2$
-# for two Gaussian numbers, and for two uniform ones of the same mean and variance:
+# A single Gaussian can replace the Gaussian noise of all the steps, because **the sum of two independent Gaussians is
+# again a Gaussian**, and its variance is the sum of their variances. Here is the sum $a\,z_1 + b\,z_2$ for two
+# Gaussian numbers, and for two uniform ones of the same mean and variance:
 
 # %%
 uniform = np.sqrt(12) * (rng.random((2, 100_000)) - 0.5)  # variance 1, too
@@ -116,10 +115,9 @@ plots.show(
 # %% [markdown]
 # Both sums have the variance $0.6^2 + 0.3^2$, but only the left one has the shape of its parts. Its **kurtosis**, the
 # fourth moment divided by the squared variance, is 3, as for every Gaussian. Why? The density of the pair
-# $(z_1, z_2)$ is, up to a constant, $e^{-(z_1^2 + z_2^2) / 2}$. It depends only on the distance from the origin and
-# looks the same in every direction. The sum $a\,z_1 + b\,z_2$ is $\sqrt{a^2 + b^2}$ times the coordinate of the pair
-# along the direction $(a, b)$, and along any direction this coordinate has the distribution of $z_1$: a standard
-# Gaussian.
+# $(z_1, z_2)$ is, up to a constant, $e^{-(z_1^2 + z_2^2) / 2}$. It depends only on the distance from the origin, not
+# on the direction. The sum $a\,z_1 + b\,z_2$ is $\sqrt{a^2 + b^2}$ times the coordinate of the pair along the
+# direction $(a, b)$, and along any direction this coordinate is a standard Gaussian, like $z_1$.
 #
 # Now take two steps of the chain, with noises $z_1$ and $z_2$, and insert the first into the second:
 #
@@ -134,14 +132,13 @@ plots.show(
 #
 # $$q(x_t \mid x_0) = \mathcal N\big(x_t;\ \sqrt{\bar\alpha_t}\, x_0,\ (1-\bar\alpha_t) I\big) \qquad \text{(DDPM, eq. 4)}$$
 #
-# or, as a recipe, with one single noise $\epsilon$ from $\mathcal N(0, I)$, called `noise` in code:
+# or, as a recipe, with one noise $\epsilon$ from $\mathcal N(0, I)$, called `noise` in code:
 #
 # $$x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1-\bar\alpha_t}\, \epsilon$$
 #
 # Writing a random variable as a fixed function of its parameters and of standard noise is called the
 # **reparameterization trick**. Kingma and Welling (2014) use it to differentiate through a random draw; we use it to
-# draw $x_t$ directly. The recipe is exact: no term was dropped on the way. The function `between` repeats the
-# argument step by step.
+# draw $x_t$ directly. The recipe is exact; the function `between` repeats the argument step by step.
 
 
 # %% tags=["slide"]
@@ -171,10 +168,10 @@ np.testing.assert_allclose(between(0, AT), (np.sqrt(alpha_bar), 1 - alpha_bar), 
 # %% [markdown]
 # ## Chain against jump
 #
-# A jumped and a walked $x_{200}$ contain different noise, but both come from the same distribution. The proof is
-# above; a measurement finds slips in the code, even a single step too many. Up to sampling error, walked and jumped
-# pictures should agree in the mean of every pixel, in its variance, and in the covariances between pixels. Divided by
-# their standard errors, the differences should have mean 0 and standard deviation 1.
+# A jumped and a walked $x_{200}$ contain different noise, but come from the same distribution. The proof is above; a
+# measurement finds slips in the code, even one step too many. Up to sampling error, walked and jumped pictures should
+# agree in the mean and variance of every pixel, and in the covariances between pixels. Divided by their standard
+# errors, the differences should have mean 0 and standard deviation 1.
 
 # %%
 # With n Gaussian numbers of variance v, a mean has the standard error sqrt(v / n), a variance v sqrt(2 / n),
@@ -202,8 +199,8 @@ plots.show_filmstrip(
 )
 
 # %% [markdown]
-# **Earned.** The recipe is `diffusion.add_noise`, and from now on we import it. It takes one $\bar\alpha$ per image,
-# for eight images an array of shape $(8, 1, 1, 1)$, as `linear.at` makes it. So every image can have its own time.
+# **Earned.** From now on we import the recipe, `diffusion.add_noise`. It takes one $\bar\alpha$ per image, so every
+# image can have its own time; for eight images, `linear.at` makes an array of shape $(8, 1, 1, 1)$.
 
 # %%
 x_0 = digits[:8]
@@ -218,7 +215,7 @@ np.testing.assert_allclose(x_t, expected, atol=1e-5)  # 1 - alpha_bar in float32
 # %% [markdown]
 # ## The way back, if you know the noise
 #
-# The recipe relates $x_0$, $x_t$ and $\epsilon$, and any two of them give the third. Solved for the image:
+# The recipe relates $x_0$, $x_t$ and $\epsilon$, and any two give the third. Solved for the image:
 #
 # $$x_0 = \frac{x_t - \sqrt{1-\bar\alpha_t}\, \epsilon}{\sqrt{\bar\alpha_t}} \qquad \text{(DDPM, eq. 15)}$$
 #
@@ -258,9 +255,8 @@ assert (linear.noise_rate < linear.signal_rate)[259:261].tolist() == [True, Fals
 #
 # ## One step back
 #
-# To draw a picture, lesson 06 will walk the chain backwards, one small step at a time. Where does such a step lead?
-# Suppose first that we know both ends, $x_0$ and $x_t$. Where was the chain at $t - 1$? **Bayes' rule** turns the
-# step around:
+# To draw a picture, lesson 06 will walk the chain backwards, one small step at a time. Suppose first that we know
+# both ends, $x_0$ and $x_t$. Where was the chain at $t - 1$? **Bayes' rule** turns the step around:
 #
 # $$q(x_{t-1} \mid x_t, x_0) = \frac{q(x_t \mid x_{t-1})\; q(x_{t-1} \mid x_0)}{q(x_t \mid x_0)}$$
 #
@@ -278,7 +274,7 @@ assert (linear.noise_rate < linear.signal_rate)[259:261].tolist() == [True, Fals
 #
 # $$-\frac{x^2}{2}\underbrace{\left(\frac{1-\beta_t}{\beta_t} + \frac{1}{1-\bar\alpha_{t-1}}\right)}_{A} + x\underbrace{\left(\frac{\sqrt{1-\beta_t}\,x_t}{\beta_t} + \frac{\sqrt{\bar\alpha_{t-1}}\,x_0}{1-\bar\alpha_{t-1}}\right)}_{B} + \text{const}$$
 #
-# Complete the square. What this leaves over, $B^2/(2A)$, does not contain $x$ either:
+# Complete the square. The remainder, $B^2/(2A)$, does not contain $x$ either:
 #
 # $$-\frac{A}{2}x^2 + Bx = -\frac{A}{2}\left(x^2 - 2\,\frac{B}{A}\,x\right) = -\frac{A}{2}\left(x-\frac{B}{A}\right)^2 + \frac{B^2}{2A}$$
 #
@@ -287,18 +283,18 @@ assert (linear.noise_rate < linear.signal_rate)[259:261].tolist() == [True, Fals
 #
 # $$A = \frac{(1-\beta_t)(1-\bar\alpha_{t-1}) + \beta_t}{\beta_t\,(1-\bar\alpha_{t-1})} = \frac{1-\bar\alpha_t}{\beta_t\,(1-\bar\alpha_{t-1})}$$
 #
-# The numerator is $1-\beta_t-\bar\alpha_t+\beta_t$, because $(1-\beta_t)\,\bar\alpha_{t-1} = \bar\alpha_t$. Finally
-# divide. In each term of $B/A$ one factor cancels:
+# The numerator is $1-\beta_t-\bar\alpha_t+\beta_t$, because $(1-\beta_t)\,\bar\alpha_{t-1} = \bar\alpha_t$. In each
+# term of $B/A$ one factor cancels:
 #
 # $$\tilde\beta_t = \frac{1}{A} = \frac{1-\bar\alpha_{t-1}}{1-\bar\alpha_t}\,\beta_t, \qquad \tilde\mu_t = \frac{B}{A} = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}\,x_0 + \frac{\sqrt{1-\beta_t}\,(1-\bar\alpha_{t-1})}{1-\bar\alpha_t}\,x_t \qquad \text{(DDPM, eq. 7)}$$
 #
 # - $\tilde\mu_t$, the mean, is a weighted sum of the two ends;
-# - $\tilde\beta_t$, the variance, is smaller than $\beta_t$. At large $t$ the two almost agree; at $t = 2$ it is less
-#   than half of $\beta_t$. At $t = 1$ it is 0 and the mean is $x_0$, as it should be.
+# - $\tilde\beta_t$, the variance, is smaller than $\beta_t$: less than half of it at $t = 2$, but almost equal at
+#   large $t$. At $t = 1$ it is 0 and the mean is $x_0$.
 #
-# **Any earlier time.** Nothing here needs $t - 1$ and $t$ to be neighbours. By the sum of Gaussians, the steps
-# $s + 1$ to $t$ are together one step: it multiplies $x_s$ by $\sqrt{\bar\alpha_t / \bar\alpha_s}$ and adds noise of
-# variance $1 - \bar\alpha_t / \bar\alpha_s$. So the formulas hold for any $s < t$, once we replace
+# **Any earlier time.** By the sum of Gaussians, the steps $s + 1$ to $t$ are together one step, which multiplies
+# $x_s$ by $\sqrt{\bar\alpha_t / \bar\alpha_s}$ and adds noise of variance $1 - \bar\alpha_t / \bar\alpha_s$. So the
+# formulas hold for any $s < t$, once we replace
 #
 # $$t-1 \to s, \qquad \beta_t \to 1 - \frac{\bar\alpha_t}{\bar\alpha_s} .$$
 
@@ -313,8 +309,8 @@ def posterior(x_0, x_t, t, s):
 
 
 # %% [markdown]
-# We check the algebra by brute force. For a single pixel, put $x_s$ on a fine grid, multiply the densities of Bayes'
-# rule, and divide by the sum. Their factors come from `between`, which knows only the betas.
+# We check the algebra by brute force: for one pixel, put $x_s$ on a fine grid, multiply the densities of Bayes'
+# rule, and divide by the sum. The coefficients come from `between`, which knows only the betas.
 
 
 # %%
@@ -350,27 +346,26 @@ assert posterior(0.7, -0.4, 2, 1)[1] < 0.5 * linear.beta[2]
 assert posterior(0.7, -0.4, 1000, 999)[1] > 0.99 * linear.beta[1000]
 
 # %% [markdown]
-# Formula and brute force agree to six digits. **Earned.** The library's function is `diffusion.posterior`, which
-# takes the two $\bar\alpha$ instead of times. This posterior is the heart of DDPM. A network will guess the noise,
-# and hence $x_0$; inserted into $\tilde\mu_t$, the guess gives the mean of the step back.
+# Formula and brute force agree to six digits. **Earned.** The library's `diffusion.posterior` takes the two
+# $\bar\alpha$ instead of times. This posterior is the heart of DDPM. A network will guess the noise, and hence $x_0$;
+# inserted into $\tilde\mu_t$, the guess gives the mean of the step back.
 #
 # ## What a perfect network would answer
 #
-# How well can $x_0$ be guessed from $x_t$? Suppose that the whole world consists of ten pictures, all equally likely.
-# A noisy $x_t$ may come from any of them. A picture is likely if its faded version lies close to $x_t$:
+# How well can $x_0$ be guessed from $x_t$? Suppose that the world consists of ten equally likely pictures. Each may
+# have led to $x_t$, and is probable if its faded version lies close to $x_t$:
 #
 # $$w_i = \frac{q(x_t \mid x^{(i)})}{\sum_j q(x_t \mid x^{(j)})}, \qquad E[x_0 \mid x_t] = \sum_i w_i\, x^{(i)} .$$
 #
 # - $x^{(i)}$ are the ten pictures, and $w_i$ is the probability that $x_t$ is a noisy $x^{(i)}$ (Bayes' rule with
-#   equal prior probabilities);
+#   equal priors);
 # - $q(x_t \mid x^{(i)})$ is the jump's Gaussian: its logarithm is
 #   $-\lVert x_t - \sqrt{\bar\alpha_t}\, x^{(i)} \rVert^2 / (2 (1 - \bar\alpha_t))$, summed over pixels, plus a
 #   constant that cancels;
-# - $E[x_0 \mid x_t]$ is the average of all possible pictures, weighted by their probability. By lesson 01's
-#   derivative, now with the weights $w_i$, it has the least expected squared error: on average, no network can do
-#   better.
+# - $E[x_0 \mid x_t]$ is the average of all the pictures, weighted by their probability. By lesson 01's derivative,
+#   now with the weights $w_i$, it has the least expected squared error: on average, no network can do better.
 #
-# We compare two worlds: one digit of each kind, and all 2,000 digits that we loaded.
+# We compare two worlds: one digit of each kind, and all 2,000 loaded digits.
 
 
 # %%
@@ -410,8 +405,8 @@ plots.show_filmstrip(
 
 # %% [markdown]
 # The guess is at first the clean three, then a *blend* of several pictures, and at the end nearly the average of the
-# world. How probable is the true picture, on average over 200 noisy threes? And does the blend really have the
-# smaller squared error? At $t = 700$ we compare it with the single most likely of the ten pictures.
+# world. How probable is the true picture, on average over 200 noisy threes? And does the blend at $t = 700$ really
+# have a smaller squared error than the likeliest of the ten pictures?
 
 # %%
 sure = {}
@@ -440,36 +435,35 @@ noise_pred = diffusion.to_noise(in_rows, guesses[0], linear.at(at_stages, like=i
 np.testing.assert_allclose(perfect.predict_noise(in_rows, at_stages), noise_pred, atol=1e-6)
 
 # %% [markdown]
-# At $t = 500$ the true picture is still nearly certain among ten, but not among 2,000. The blend has the smaller
-# error, although the likeliest picture is sharp. So blur is not only a weakness of small networks: under much noise,
-# the best possible answer blurs as well. The remedy is to take a small step towards the blend, add a little fresh
-# noise, and ask again, many times (lesson 06).
+# At $t = 500$ the true picture is nearly certain among ten, but not among 2,000. The blend has the smaller error,
+# although the likeliest picture is sharp. So blur is not only a weakness of small networks: under much noise, the
+# best possible answer blurs too. The remedy is to take a small step towards the blend, add a little fresh noise, and
+# ask again, many times (lesson 06).
 #
-# **Earned.** We call a perfect denoiser of a known world an *oracle*. Ours is `oracle.points`; the library has
-# oracles for Gaussians and their mixtures, too. Later lessons and the tests of the samplers rely on these exact
-# answers. An oracle also gives the noise that belongs to its guess,
+# **Earned.** We call a perfect denoiser of a known world an *oracle*. Ours is `oracle.points`; the library has others
+# for Gaussians and their mixtures. Later lessons and the samplers' tests rely on these exact answers. An oracle also
+# gives the noise that belongs to its guess,
 # $\hat\epsilon(x_t, t) = (x_t - \sqrt{\bar\alpha_t}\, E[x_0 \mid x_t]) / \sqrt{1 - \bar\alpha_t}$.
 #
 # ## Why the steps are small
 #
-# On the way back $x_0$ is not known. In place of the Gaussian $q(x_s \mid x_t, x_0)$ we need
+# On the way back $x_0$ is unknown. In place of the Gaussian $q(x_s \mid x_t, x_0)$ we need
 #
 # $$q(x_s \mid x_t) = \sum_i w_i\; q(x_s \mid x_t, x^{(i)}),$$
 #
-# a mixture of such Gaussians, one for each possible $x_0$; here $s$ is $t - 1$ or any earlier time. Is it nearly a
-# Gaussian, too? Take the smallest world in which anything is undecided, the two numbers $-1$ and $1$. From
-# $x_{300} = 0.1$ we go back to three times $s$, and compare the mixture with the Gaussian of the same mean and
-# variance:
+# a mixture of such Gaussians, one for each possible $x_0$. Is it nearly Gaussian, too? Take the smallest world in
+# which anything is undecided, the two numbers $-1$ and $1$. From $x_{300} = 0.1$ we go back to three times $s$, and
+# compare the mixture with the Gaussian of the same mean and variance:
 #
 # $$\mu = \sum_i w_i\,\tilde\mu_i, \qquad \operatorname{Var}(x_s \mid x_t) = \tilde\beta + \sum_i w_i\,(\tilde\mu_i-\mu)^2$$
 #
-# - $\tilde\mu_i$ is the mean of the posterior for $x_0 = x^{(i)}$, and $\mu$ the mean of the mixture;
+# - $\tilde\mu_i$ is the posterior's mean for $x_0 = x^{(i)}$, and $\mu$ the mean of the mixture;
 # - $\tilde\beta$ is the posterior's variance, the same for all $i$.
 #
 # The second equation is the **law of total variance**: the mean of the variances plus the variance of the means.
 # Within component $i$ the mean of $(x_s - \mu)^2$ is $\tilde\beta + (\tilde\mu_i - \mu)^2$, and we average this over
-# $i$. Lesson 06 needs it again. The titles below give the share of the probability that must be moved to turn one
-# density into the other, their *total variation distance*.
+# $i$. The titles below give the share of the probability that must move to turn one density into the other, their
+# *total variation distance*.
 
 
 # %%
@@ -522,16 +516,15 @@ assert max(single, apart) < 0.001 < 0.04 < some < 0.1 < 0.5 < most
 
 # %% [markdown]
 # After a single step the two Gaussians merge into one. After 250 there are two humps: by then $x_s$ has decided
-# between $-1$ and $1$. Averages over $x_t$, with single steps at many times, say the same. They say it also of two
-# points at a distance of 20, which is about that of two digits. That is why the chain has many small steps: a step
-# back is then nearly *one* Gaussian, which needs only a mean and a variance. The mean follows from the best guess, as
-# $\tilde\mu_t$ is linear in $x_0$. The variance must still be chosen (lessons 05 and 06).
+# between $-1$ and $1$. Averages over $x_t$, with single steps at many times, say the same, also for two points 20
+# apart, about the distance between two digits. That is why the chain has many small steps: a step back is then nearly
+# *one* Gaussian, which needs only a mean and a variance. The mean follows from the best guess, as $\tilde\mu_t$ is
+# linear in $x_0$. The variance must still be chosen (lessons 05 and 06).
 #
 # ## The score: where the density grows fastest
 #
 # Let $q(x_t)$ be the density of *all* noisy data at time $t$. The gradient of its logarithm, $\nabla \log q(x_t)$, is
-# the direction in which $x_t$ becomes more likely fastest. It is called the **score**, and it determines the best
-# guess:
+# called the **score**. It gives the direction in which $q$ grows fastest, and determines the best guess:
 #
 # $$E[x_0 \mid x_t] = \frac{x_t + (1-\bar\alpha_t)\, \nabla \log q(x_t)}{\sqrt{\bar\alpha_t}}, \qquad
 # E[\epsilon \mid x_t] = -\sqrt{1-\bar\alpha_t}\; \nabla \log q(x_t) .$$
@@ -543,9 +536,9 @@ assert max(single, apart) < 0.001 < 0.04 < some < 0.1 < 0.5 < most
 # $$\nabla \log q(x_t) = \frac{\sum_i \nabla q_i}{\sum_j q_j} = \frac{\sum_i q_i\,\nabla \log q_i}{\sum_j q_j} = \sum_i w_i\,\nabla \log q_i = \sum_i w_i\,\frac{\sqrt{\bar\alpha_t}\,x^{(i)} - x_t}{1-\bar\alpha_t}$$
 #
 # The second step uses $\nabla q_i = q_i\,\nabla \log q_i$, the last one the exponent of a Gaussian. Solved for
-# $\sum_i w_i\, x^{(i)} = E[x_0 \mid x_t]$, this is Tweedie's formula. (For other data the sums become integrals, and
-# the proof is the same.) So *to guess the noise is to know which way the data lies*. To check it, we move $x_t$ a
-# little and see how much $\log q$ grows, in a world of three points in the plane. Then we draw the score.
+# $\sum_i w_i\, x^{(i)} = E[x_0 \mid x_t]$, this is Tweedie's formula. For other data the sums become integrals. So
+# *to guess the noise is to know which way the data lies*. To check it, we move $x_t$ a little and see how much
+# $\log q$ grows, in a world of three points in the plane.
 
 
 # %%
@@ -597,10 +590,10 @@ plots.show(
 )
 
 # %% [markdown]
-# The shade is the density $q(x_t)$, and the arrows climb it: they are the score, times $(1 - \bar\alpha_t) / 4$, so
-# that each ends a quarter of the way to the faded guess $\sqrt{\bar\alpha_t}\, E[x_0 \mid x_t]$. The orange points
-# are the data, faded. Under much noise (left) all arrows lead close to the middle: nothing is decided. With little
-# noise (right) nearly all lead to the nearest point. So the field sharpens on the way back.
+# The shade is the density $q(x_t)$, and the arrows are the score, times $(1 - \bar\alpha_t) / 4$, so that each ends a
+# quarter of the way to the faded guess $\sqrt{\bar\alpha_t}\, E[x_0 \mid x_t]$. The orange points are the faded data.
+# Under much noise (left) all arrows lead close to the middle: nothing is decided. With little noise (right) nearly
+# all lead to the nearest point. So the field sharpens on the way back.
 #
 # ## Recap
 #
@@ -608,9 +601,9 @@ plots.show(
 # - You **returned** by one step with Bayes' rule: a Gaussian whose mean is a weighted sum of both ends, as brute
 #   force confirmed.
 # - You **met** the perfect denoiser, the average of all pictures, weighted by their probability given $x_t$. It
-#   blurs, and yet no other denoiser has a smaller mean squared error.
+#   blurs, yet no denoiser has a smaller mean squared error.
 #
-# What is missing is a network that gives such answers for real digits. Lesson 04 builds it.
+# What is missing is a network that gives such answers for real digits; lesson 04 builds it.
 
 # %% [markdown]
 # ## Exercises
@@ -622,7 +615,7 @@ plots.show(
 #
 # <details><summary>Answer</summary>
 #
-# That picture, perfectly sharp, from pure noise: nothing else is possible.
+# That picture, perfectly sharp: nothing else is possible.
 #
 # </details>
 #
@@ -633,8 +626,8 @@ plots.show(
 # <details><summary>Answer</summary>
 #
 # That of the variances: their mean is about 20 instead of 0 (10 with 1,000 copies), as the noise at $t = 200$ has a
-# variance of $0.34^2 = 0.12$ instead of 0.34. The means of the other two lines stay near 0. Their deviations fall to
-# about 0.8 and 0.75, because the jumped pictures vary too little, and so the assert already stops at the first line.
+# variance of $0.34^2 = 0.12$ instead of 0.34. The other two means stay near 0, but their deviations fall to about 0.8
+# and 0.75, because the jumped pictures vary too little; so the assert already stops at the first line.
 #
 # </details>
 #
@@ -660,7 +653,7 @@ def to_noise(x_t, x_0, alpha_bar):
 checks.to_noise(to_noise)
 
 # %% [markdown]
-# **5. Bug clinic.** This jump from $x_0$ to $x_t$ runs at every $t$ except the last, but it has two mistakes. `betas`
+# **5. Bug clinic.** This jump from $x_0$ to $x_t$ runs at every $t$ except the last, but has two mistakes. `betas`
 # holds $\beta_1, \dots, \beta_T$, and $t$ is 1 to $T$. Fix both.
 #
 # ```python
@@ -682,8 +675,7 @@ checks.mended(mended)
 # %% [markdown]
 # ## In practice
 #
-# - *Notation*: DDPM writes $\alpha_t = 1 - \beta_t$; the DDIM paper writes $\alpha_t$ for what is $\bar\alpha_t$
-#   here.
+# - *Notation*: DDPM writes $\alpha_t = 1 - \beta_t$; the DDIM paper writes $\alpha_t$ for our $\bar\alpha_t$.
 # - *Reparameterization*: Kingma and Welling, "Auto-Encoding Variational Bayes" (2014), section 2.4.
 # - *Tweedie's formula* goes back to Robbins, "An Empirical Bayes Approach to Statistics" (1956); the link to
 #   denoising networks is Vincent, "A Connection Between Score Matching and Denoising Autoencoders" (2011).

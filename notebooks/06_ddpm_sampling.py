@@ -14,10 +14,10 @@
 # %% [markdown]
 # # 06. Walk back from noise to a digit
 #
-# [Lesson 05](05_training.ipynb) trained a network, and at the end it drew digits with a function that we took on
-# trust. Now we open it. A single guess makes no picture: asked about pure noise, even a perfect network answers with
-# a blur. But if we take a small step towards the blur, add a little fresh noise, and ask again, a few hundred times,
-# we arrive at a digit that nobody wrote. That is DDPM's algorithm 2: three lines of code.
+# [Lesson 05](05_training.ipynb) trained a network and drew digits with a function that we took on trust. Now we open it.
+# Asked about pure noise, even a perfect network answers with a blur. But if we take a small step towards the blur,
+# add a little fresh noise, and ask again, a few hundred times, we arrive at a digit that nobody wrote. That is DDPM's
+# algorithm 2: three lines of code.
 
 # %% [markdown]
 # **You will**
@@ -64,10 +64,9 @@ predict_noise, noise_schedule = training.load_weights("digits")
 # ## One jump is not enough
 #
 # Give the network pure noise, remove the noise that it predicts and divide by the signal rate (lesson 03): the result
-# is its guess at the picture, $\hat x_0$. The first row below shows it for eight noises at $t = 1000$; the other rows
-# show guesses made on the way back. The walk is `sampling.sample` with `eta=1.0`, which this lesson takes apart, in
-# 50 steps of 20 times each, times of the network's cosine schedule. (A state holds $x_t$ and the guess made one step
-# earlier, hence `t + 20`.)
+# is its guess at the picture, $\hat x_0$. The first row below shows it for eight noises at $t = 1000$, the others on
+# the way back. The walk is `sampling.sample`, which this lesson takes apart, in 50 steps of 20 times each, on the
+# network's cosine schedule. (A state holds $x_t$ and the guess made one step earlier, hence `t + 20`.)
 
 # %%
 walked = list(
@@ -90,23 +89,22 @@ plots.show_filmstrip(
 )
 
 # %% [markdown]
-# The first row shows the same blot eight times: the average digit. From noise alone every digit is possible, and the
-# guess with the least squared error is the mean of all. Lesson 03's perfect denoiser, too, answers pure noise with
-# the average of its world. As $t$ falls, fewer digits remain possible, and the guesses become different digits.
+# The first row shows the average digit eight times: from noise alone every digit is possible, and the guess with the
+# least squared error is the mean of all. As $t$ falls, fewer digits remain possible, and the guesses differ.
 #
 # ## Algorithm 2
 #
-# How large should a step be? If $x_t$ and $x_0$ are both known, then $x_{t-1}$ is Gaussian with mean $\tilde\mu_t$
-# and variance $\tilde\beta_t$ (lesson 03). We do not know $x_0$, so we put the guess in its place. The perfect
-# denoiser's guess, $E[x_0|x_t]$, gives exactly the right mean, $E[x_{t-1}|x_t]$: as $\tilde\mu_t$ is linear in $x_0$,
-# its average over all possible $x_0$ is $\tilde\mu_t$ at their average. (One Gaussian is enough if the step is small:
-# lesson 03.) With lesson 05's form of the mean,
+# If $x_t$ and $x_0$ are known, then $x_{t-1}$ is Gaussian with mean $\tilde\mu_t$ and variance $\tilde\beta_t$
+# (lesson 03). We do not know $x_0$, so we put the guess in its place. The perfect denoiser's guess, $E[x_0|x_t]$,
+# gives exactly the right mean, $E[x_{t-1}|x_t]$: as $\tilde\mu_t$ is linear in $x_0$, its average over all possible
+# $x_0$ is $\tilde\mu_t$ at their average. For a small step one Gaussian is enough (lesson 03). With lesson 05's form
+# of the mean,
 #
 # $$x_{t-1} = \frac{1}{\sqrt{1 - \beta_t}} \Big(x_t - \frac{\beta_t}{\sqrt{1 - \bar\alpha_t}}\, \hat\epsilon(x_t, t)\Big) + \sigma_t\, z \qquad \text{(DDPM, algorithm 2)}$$
 #
 # - $\hat\epsilon(x_t, t)$ is the predicted noise, $\epsilon_\theta$ in lesson 05;
 # - $z \sim \mathcal N(0, I)$ is fresh noise; the last step, to $x_0$, adds none;
-# - $\sigma_t^2$ is the step's variance, $\tilde\beta_t$ or $\beta_t$; we compare them below.
+# - $\sigma_t^2$ is the step's variance, $\tilde\beta_t$ or $\beta_t$, compared below.
 
 
 # %% tags=["slide"]
@@ -124,9 +122,9 @@ def both_variances(chain):
 # %% [markdown]
 # ## In the plane
 #
-# We first walk where everything is known. The world consists of three clouds of points, which hold one half, three
-# tenths and one fifth of all points. Lesson 03's oracle is its perfect denoiser. We start 4,000 points from pure
-# noise and walk them back, here under the linear schedule.
+# We first walk where everything is known: the world is three clouds, which hold one half, three tenths and one fifth
+# of all points, and lesson 03's oracle is its perfect denoiser. We walk 4,000 points back from pure noise under the
+# linear schedule.
 
 # %%
 centres = np.array([[-1.0, -0.6], [1.0, -0.6], [0.0, 1.1]])
@@ -162,9 +160,8 @@ plots.show(
 )
 
 # %% [markdown]
-# One round cloud becomes three small ones. (We show half of the points, with $\tilde\beta_t$.) The three coloured
-# points, with the paths of their last hundred steps, wander like noise and still end where the data is. Does each
-# cloud get its share of the points and the right width?
+# One round cloud becomes three small ones (here with $\tilde\beta_t$). The three coloured points, with their last
+# hundred steps, wander like noise and end where the data is. Does each cloud get its share and the right width?
 
 
 # %%
@@ -183,12 +180,11 @@ for name, (shares, widths) in found.items():
     assert (abs(shares - SHARES) < 4 * np.sqrt(SHARES * (1 - SHARES) / POINTS)).all()
 
 # %% [markdown]
-# With either variance each cloud gets its share. The widths look right, too, but 4,000 points leave a standard error
-# of one to two per cent. For a single cloud of width $w$ around 0 we need no points. Let
-# $v_t = \bar\alpha_t w^2 + 1 - \bar\alpha_t$, the variance of $x_t$ in the forward chain. The score of
-# $\mathcal N(0, v_t)$ is $-x_t / v_t$, so the oracle answers $\hat\epsilon = \sqrt{1 - \bar\alpha_t}\, x_t / v_t$
-# (lesson 03). A step multiplies $x_t$ by a number and adds independent noise. Hence the variance $d_t^2$ of walking
-# points follows from step to step, with $\sigma_1 = 0$:
+# With either variance each cloud gets its share. The widths look right, but have a standard error of one to two per
+# cent. For a single cloud of width $w$ around 0 we need no points. Let $v_t = \bar\alpha_t w^2 + 1 - \bar\alpha_t$,
+# the variance of $x_t$ in the forward chain. The score of $\mathcal N(0, v_t)$ is $-x_t / v_t$, so the oracle answers
+# $\hat\epsilon = \sqrt{1 - \bar\alpha_t}\, x_t / v_t$ (lesson 03). A step multiplies $x_t$ by a number and adds
+# independent noise, so the variance $d_t^2$ of walking points follows from step to step, with $\sigma_1 = 0$:
 #
 # $$d_{t-1}^2 = \frac{(1 - \beta_t/v_t)^2}{1-\beta_t}\,d_t^2 + \sigma_t^2, \qquad d_T^2 = 1$$
 
@@ -219,29 +215,29 @@ for name in found:
 
 # %% [markdown]
 # A single cloud of one of these widths becomes 1.7 to 3.7 per cent too narrow with $\tilde\beta_t$, and 0.4 to 0.8
-# per cent too wide with $\beta_t$. The widths measured in the plane are too uncertain to show this. Ten times as many
-# steps make these errors seven to ten times smaller: they come from the size of the steps.
+# per cent too wide with $\beta_t$. Ten times as many steps make these errors seven to ten times smaller: they come
+# from the step size.
 #
 # ## Which variance?
 #
-# Why is one variance too small and the other too large? $\tilde\beta_t$ is the variance of $x_{t-1}$ for a *known*
-# $x_0$. We only know which $x_0$ are likely, so $x_{t-1}$ varies more. The **law of total variance** says by how
-# much: the variance is the average of the variances for each $x_0$, plus the variance of the means.
+# $\tilde\beta_t$ is the variance of $x_{t-1}$ for a *known* $x_0$. We only know which $x_0$ are likely, so $x_{t-1}$
+# varies more, by the **law of total variance**: the variance is the average of the variances for each $x_0$, plus the
+# variance of the means.
 #
 # $$\operatorname{Var}(x_{t-1}|x_t) = \underbrace{E\big[\operatorname{Var}(x_{t-1}|x_t,x_0)\big]}_{\tilde\beta_t}
 # + \underbrace{\operatorname{Var}\big(E[x_{t-1}|x_t,x_0]\big)}_{c_t^2\,\operatorname{Var}(x_0|x_t)}, \qquad c_t = \frac{\sqrt{\bar\alpha_{t-1}}\,\beta_t}{1-\bar\alpha_t}$$
 #
-# - The outer $E$ and $\operatorname{Var}$ run over all $x_0$ that are possible given $x_t$.
-# - The first term is $\tilde\beta_t$, which is the same for every $x_0$.
+# - The outer $E$ and $\operatorname{Var}$ run over all $x_0$ possible given $x_t$.
+# - The first term is the same for every $x_0$.
 # - The second is the variance of $\tilde\mu_t$, which contains $c_t x_0$ (DDPM, eq. 7).
 #
 # As $\bar\alpha_t = (1 - \beta_t)\, \bar\alpha_{t-1}$, we have
 # $\beta_t - \tilde\beta_t = c_t^2\, (1 - \bar\alpha_t)$. So the right variance lies the fraction
 # $\operatorname{Var}(x_0|x_t) / (1 - \bar\alpha_t)$ of the way from $\tilde\beta_t$ to $\beta_t$. If the data is a
-# single point, this is 0. If it is $\mathcal N(0, 1)$, then $\operatorname{Var}(x_0|x_t) = 1 - \bar\alpha_t$, and it
-# is 1. These are the two extremes that the paper names (DDPM, section 3.2). For our cloud it is $w^2 / v_t$, which
-# lies between them as $w < 1$. To make the differences large, we take only ten steps, and look at $t = 1$: the last
-# step adds no noise, so that a point ($w = 0$) would end where it should with any variance.
+# single point, this is 0; if it is $\mathcal N(0, 1)$, then $\operatorname{Var}(x_0|x_t) = 1 - \bar\alpha_t$, and it
+# is 1. DDPM, section 3.2, names these two extremes. For our cloud it is $w^2 / v_t$, in between, as $w < 1$. To make
+# the differences large, we take ten steps and look at $t = 1$: as the last step adds no noise, a point ($w = 0$)
+# would come out right with any variance.
 
 
 # %%
@@ -274,11 +270,10 @@ np.testing.assert_allclose(narrow, (0.016, 0.842), atol=0.001)  # a cloud of wid
 # %% [markdown]
 # With both terms the width at $t = 1$ is right for every $w$: each step then has exactly the distribution of
 # $x_{t-1}$ given $x_t$. $\tilde\beta_t$ is right only for a point, $\beta_t$ only for a cloud as wide as the noise.
-# (In general the right variance depends on $x_t$. A fixed one can be right only on average.)
+# (In general the right variance depends on $x_t$; a fixed one can be right only on average.)
 #
-# What about digits? We add noise to 256 of them and ask the network for them back. On average, the squared error of a
-# guess is at least $\operatorname{Var}(x_0|x_t)$. Divided by $1 - \bar\alpha_t$, it bounds how far the right variance
-# lies on the way from $\tilde\beta_t$ (0) to $\beta_t$ (1):
+# We add noise to 256 digits and let the network guess them. On average, a guess's squared error is at least
+# $\operatorname{Var}(x_0|x_t)$. Divided by $1 - \bar\alpha_t$, it bounds the fraction of the way to $\beta_t$:
 
 # %%
 x_0, parts = digits.numpy()[:256], {}
@@ -291,14 +286,14 @@ print("of the way to beta:", ", ".join(f"{part:.2f} at t={t}" for t, part in par
 assert data.digits() != "mnist" or max(parts.values()) < 0.33
 
 # %% [markdown]
-# At all these times, the late ones included, the right variance lies less than a third of the way to $\beta_t$. So we
+# At all these times, even the late ones, the right variance lies less than a third of the way to $\beta_t$, so we
 # draw digits with $\tilde\beta_t$, as the library does. The late times matter: for the cloud of width 0.1 the
-# fraction is 0.02 at $t = 300$ but 0.84 at $t = 10$, and $\beta_t$ gave the better width. So in the plane we go on
-# with $\beta_t$.
+# fraction is 0.02 at $t = 300$ but 0.84 at $t = 10$, and $\beta_t$ gave the better width. So in the plane we keep
+# $\beta_t$.
 #
 # ## Why the noise?
 #
-# Why add new noise in every step but the last? We leave it out:
+# We leave the fresh noise out of every step:
 
 # %%
 silent = walk_back(linear, linear.beta, noisy=False)[-1]
@@ -312,17 +307,16 @@ assert spreads(0.14, linear, 0 * linear.beta)[-1] < 0.14 / 1000
 # step moves a point towards the *mean* of all that is possible, which shrinks the spread; the noise restores it. The
 # recursion agrees: without $\sigma_t^2$, a cloud of width 0.14 keeps less than a thousandth of it. The last step adds
 # none, as no later step could remove it: with $\beta_t$ the points would keep an extra spread of
-# $\sqrt{\beta_1} = 0.01$, and so would pixels. ($\tilde\beta_1$ is 0.) Not every walk without fresh noise
-# collapses, however: here we left $\sigma_t z$ out and put nothing in its place, while lesson 07's steps keep more of
-# the predicted noise instead.
+# $\sqrt{\beta_1} = 0.01$. ($\tilde\beta_1$ is 0.) Not every walk without fresh noise collapses: here nothing replaced
+# $\sigma_t z$, while lesson 07's steps keep more of the predicted noise.
 #
 # ## The wrong start
 #
 # The start, $\mathcal N(0, I)$, is right only if the forward chain ends there. Lesson 02 warned of a shortcut,
 # $T = 200$ steps with betas from 0.0001 to 0.02, after which $x_T$ keeps 36 % of the signal. If the data is not
 # centred on 0, neither is this $x_T$. We move the clouds away from 0 and walk back along the shortcut, from
-# $\mathcal N(0, I)$ and from real $x_{200}$ of the forward chain, the right start. A third walk takes `linear(200)`.
-# The figure moves the clouds back to where they were. Its first panel is the walk without noise from above.
+# $\mathcal N(0, I)$ and from real $x_{200}$, the right start. A third walk takes `linear(200)`. The figure moves the
+# clouds back.
 
 # %%
 shift = np.array([-5, 5])
@@ -366,14 +360,14 @@ plots.show(
 )
 
 # %% [markdown]
-# From $\mathcal N(0, I)$, the shortcut sends two thirds of the points to the cloud on the right, which should get
-# three tenths. The denoiser is perfect, and the right start gives the right shares, so the start alone is to blame. A
-# point ends in each cloud with the probability that the oracle assigns to that cloud at the point's start. Real
-# $x_{200}$ lie around $0.36 \cdot (-5, 5) = (-1.8, 1.8)$; near 0 the oracle favours the closest cloud, the one on the
-# right. Averaged over the wrong start, these probabilities are the shares "expected" above.
+# From $\mathcal N(0, I)$, the shortcut sends two thirds of the points to the right-hand cloud instead of three
+# tenths. With the right start the same denoiser gives the right shares, so the start alone is to blame. A point ends
+# in each cloud with the probability that the oracle assigns to it at the point's start; averaged over the wrong
+# start, this gives the shares "expected" above. Real $x_{200}$ lie around $0.36 \cdot (-5, 5) = (-1.8, 1.8)$; near 0
+# the oracle favours the closest cloud, the right-hand one.
 #
-# No training loss reveals this mistake, as it only sees $x_t$ from the forward chain. As a safeguard,
-# `schedule.linear` scales its betas to fit $T$, and a `Schedule` warns if they leave too much signal.
+# No training loss reveals this, as it only sees $x_t$ from the forward chain. Hence `schedule.linear` scales its
+# betas to fit $T$, and a `Schedule` warns if they leave too much signal.
 #
 # ## Digits
 #
@@ -383,11 +377,11 @@ plots.show(
 # $$q(x_t \mid x_s) = \mathcal N\Big(x_t;\ \sqrt{\bar\alpha_t / \bar\alpha_s}\; x_s,\ \big(1 - \bar\alpha_t / \bar\alpha_s\big) I\Big)$$
 #
 # So the posterior holds for any two times $s < t$, with $\bar\alpha_s$ in place of $\bar\alpha_{t-1}$ and
-# $1 - \bar\alpha_t / \bar\alpha_s$ in place of $\beta_t$. The network does not notice which times we leave out, as
-# it was trained on pairs $(x_t, t)$ made by jumps. We visit 200 of the thousand times, 1000, 995, 990 and so on.
+# $1 - \bar\alpha_t / \bar\alpha_s$ in place of $\beta_t$. The network, trained on pairs $(x_t, t)$ made by jumps,
+# does not notice the gaps. We visit 200 times: 1000, 995, 990 and so on.
 #
-# This time we compute the guess $\hat x_0$ itself and pass it to `diffusion.posterior`. The step is the same, but we
-# can clip the guess to the range of a picture, $[-1, 1]$; below we see why.
+# This time we pass the guess $\hat x_0$ itself to `diffusion.posterior`. The step is the same, but we can clip the
+# guess to $[-1, 1]$, the range of a picture.
 
 
 # %%
@@ -402,10 +396,10 @@ def draw(x_t, times, ask=predict_noise, limit=1.0, noisy=True):
 
 
 # %% [markdown]
-# **Earned.** Both are in the library; from now on we import them. `step_back` is `sampling.reverse_step` with
-# `eta=1.0` (lesson 07 explains eta); for the variance $\beta_t$ one passes `noise_std=sampling.sigma_hat(...)`, its
-# square root. `draw` is `sampling.sample` with `clip=True`, which yields its state after every step. The noise of a
-# step depends only on the seed and the step's number.
+# **Earned.** From now on we import both from the library. `step_back` is `sampling.reverse_step` with `eta=1.0`
+# (lesson 07 explains eta); for the variance $\beta_t$ one passes `noise_std=sampling.sigma_hat(...)`, its square
+# root. `draw` is `sampling.sample` with `clip=True`, which yields its state after every step. The noise of a step
+# depends only on the seed and the step's number.
 
 # %%
 x, noise_pred, z = rng.standard_normal((3, 5, 2))
@@ -431,9 +425,8 @@ plots.show_images(
 )
 
 # %% [markdown]
-# How did these sixty-four digits form? Below are the walks of the first two. The guess under each $x_t$ was made one
-# step earlier, at $t + 5$. The percentages refer to all sixty-four: how many guesses does a digit classifier already
-# read as the digit drawn in the end?
+# Below are the walks of the first two digits, with the guess made at $t + 5$ under each $x_t$. The percentages say
+# how many of the sixty-four guesses a classifier already reads as the final digit.
 
 # %%
 film = [states[round(part * STEPS)] for part in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1)]
@@ -455,7 +448,7 @@ plots.show_filmstrip(
 # %% [markdown]
 # Most digits are decided between $t = 900$ and 600; later guesses add detail. Lesson 02 expected this: its simple
 # reader lost the digits between $t = 300$ and 700 of the linear schedule, and the same signal rates lie at $t = 560$
-# and 950 here. The next two cells show the walk as an animation, also saved to a file, and with a slider.
+# and 950 here.
 
 # %%
 like = [
@@ -480,7 +473,7 @@ plots.sliders(after, step=(1, STEPS))
 # %% [markdown]
 # ## What can go wrong
 #
-# **Without the noise**, all points in the plane ended at one spot. Do the pictures collapse to one, too?
+# **Without the noise**, all points in the plane ended at one spot. Do the pictures collapse, too?
 
 # %%
 start = sampling.noise_of(SEED, 0, (8, 28, 28, 1))
@@ -493,11 +486,11 @@ plots.show_images(met, "Eight times one and the same picture.")
 # %% [markdown]
 # Eight starts end in one picture.
 #
-# **Without clipping.** No pixel is darker than ink or lighter than paper, so clipping a guess to $[-1, 1]$ only
-# brings it closer to every possible picture. This matters when the guess is computed from a predicted *noise*:
-# dividing by $\sqrt{\bar\alpha_t}$, which is tiny near $T$, magnifies every error (lesson 03). Our network learned
-# the velocity. To give it the weakness of one that learned the noise, we add one per cent of error to the noise that
-# it predicts, in all of twenty steps (rows two and three) or in all but the first (row four). Only row three clips.
+# **Without clipping.** As pixels lie in $[-1, 1]$, clipping a guess can only bring it closer to every possible
+# picture. This matters when the guess is computed from a predicted *noise*: dividing by $\sqrt{\bar\alpha_t}$, which
+# is tiny near $T$, magnifies every error (lesson 03). Our network learned the velocity. To give it the weakness of
+# one that learned the noise, we add an error of one per cent to its predicted noise, in all of twenty steps (row two
+# and, clipped, row three) or in all but the first (row four).
 
 
 # %%
@@ -528,11 +521,11 @@ plots.show_filmstrip(
 )
 
 # %% [markdown]
-# The second row is ruined. Clipping prevents this (row three). Leaving the error out of the first step prevents it
-# too (row four), so the harm is done there. The cosine schedule ends at a signal rate of 0.00005, so an error of
-# 0.01 in the noise becomes one of $0.01 / 0.00005 = 200$ in the guess. The step to $t = 950$ multiplies the guess by
+# The second row is ruined. Clipping prevents this (row three), as does leaving the error out of the first step (row
+# four): the harm is done there. The cosine schedule ends at a signal rate of 0.00005, so an error of 0.01 in the
+# noise becomes one of $0.01 / 0.00005 = 200$ in the guess. The step to $t = 950$ multiplies the guess by
 # $\sqrt{\bar\alpha_{950}} = 0.08$, so $x_{950}$ is off by 16, where its noise has size 1. A clipped guess is
-# nonsense, but nonsense of size 1.
+# nonsense, but of size 1.
 #
 # **More steps.** We compare 200 steps with all thousand, and with 200 steps of the same noises from another start:
 
@@ -555,17 +548,17 @@ plots.show_filmstrip(
 )
 
 # %% [markdown]
-# Eight digits cannot show whether a thousand steps are better, at five times the work; lesson 08 measures it. They
-# use other noises and draw other digits. Another start, however, gives the same digits: under this schedule the first
-# step keeps less than a hundredth of $x_T$ and puts fresh noise in its place. The noise of the steps decides which
-# digits appear. Lesson 07's steps add no noise; there, the start decides, and ten steps will do.
+# A thousand steps use other noises and draw other digits. Eight cannot show whether these are better; lesson 08
+# measures it. Another start gives the same digits: under this schedule the first step keeps less than a hundredth of
+# $x_T$, so the noise of the steps decides which digits appear. Lesson 07's steps add none; there, the start decides,
+# and ten steps will do.
 #
 # ## Recap
 #
 # - You **walked** back: a guess at the noise, the posterior's mean, some fresh noise, and again.
-# - You **watched** the walk in the plane: right shares from the right start, wrong shares from a wrong one, and a
-#   single point without noise.
-# - You **drew** digits, in 200 of the 1,000 steps, and saw what each part of a step contributes.
+# - You **watched** the walk in the plane: right shares from the right start, wrong ones from a wrong start, one point
+#   without noise.
+# - You **drew** digits and saw what each part of a step contributes.
 
 # %% [markdown]
 # ## Exercises
@@ -641,4 +634,4 @@ checks.mean_from_x_0(mean_from_x_0)
 # - *The wrong start*: Lin, Liu, Li and Yang, "Common Diffusion Noise Schedules and Sample Steps are Flawed" (2024):
 #   for this reason Stable Diffusion could not draw very bright or very dark pictures.
 # - *Clipping* is for pixels. Models such as Stable Diffusion walk in the output of another network, an autoencoder,
-#   which has no fixed range; there, guesses are not clipped to $[-1, 1]$.
+#   which has no fixed range, and do not clip guesses to $[-1, 1]$.
