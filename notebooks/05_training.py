@@ -644,7 +644,7 @@ bins = 10 * (times - 1) // T
 by_t, blind_by_t = (np.bincount(bins, x) / np.bincount(bins) for x in (squares, blind))
 assert squares.mean() < choose(smoke=1.5, cpu=0.3, gpu=0.3) * blind.mean()
 left = by_t / blind_by_t
-if STEPS > 1000:
+if STEPS > 1000 and data.digits() == "mnist":
     assert 1 <= left.argmin() <= 4
     assert left[1:5].max() < 0.1 < left[0] < 0.15 < 0.8 < left[-1]
     assert squares.std() / np.sqrt(len(squares)) < 0.04 * squares.mean()  # the loss's error

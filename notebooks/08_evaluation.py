@@ -562,7 +562,7 @@ if POINTS >= 10_000:
     assert all(np.diff([at[n][1].value - at[n][0].value for n in PAPER_STEPS]) < 0)
 
 # %% [markdown]
-# Why does $\hat\sigma$ win in a thousand steps? Lesson 06 gives a reason: what a step does not know about $x_0$ makes
+# Why does $\hat\sigma$ win in a thousand steps? Lesson 06 suggests why: what a step does not know about $x_0$ makes
 # the right variance larger than $\tilde\beta$. Could it also win in ten? Lesson 07's times are even, 1000, 900, ...,
 # 100, 0, and our network uses the cosine schedule. We try all four combinations. The quadratic times are now the
 # library's. They begin at $T$, as even ones do: at 801 the linear schedule keeps 4 % of the signal, but the cosine
