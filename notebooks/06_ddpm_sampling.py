@@ -14,10 +14,10 @@
 # %% [markdown]
 # # 06. Walk back from noise to a digit
 #
-# [Lesson 05](05_training.ipynb) trained a network and drew digits with a function that we took on trust. Now we open it.
-# Asked about pure noise, even a perfect network answers with a blur. But if we take a small step towards the blur,
-# add a little fresh noise, and ask again, a few hundred times, we arrive at a digit that nobody wrote. That is DDPM's
-# algorithm 2: three lines of code.
+# [Lesson 05](05_training.ipynb) trained a network and drew digits with a function that we took on trust. Now we open
+# it. Asked about pure noise, even a perfect network answers with a blur. But if we take a small step towards the
+# blur, add a little fresh noise, and ask again, a few hundred times, we arrive at a digit that nobody wrote. That is
+# DDPM's algorithm 2: three lines of code.
 
 # %% [markdown]
 # **You will**
@@ -235,9 +235,9 @@ for name in found:
 # $\beta_t - \tilde\beta_t = c_t^2\, (1 - \bar\alpha_t)$. So the right variance lies the fraction
 # $\operatorname{Var}(x_0|x_t) / (1 - \bar\alpha_t)$ of the way from $\tilde\beta_t$ to $\beta_t$. If the data is a
 # single point, this is 0; if it is $\mathcal N(0, 1)$, then $\operatorname{Var}(x_0|x_t) = 1 - \bar\alpha_t$, and it
-# is 1. DDPM, section 3.2, names these two extremes. For our cloud it is $w^2 / v_t$, in between, as $w < 1$. To make
-# the differences large, we take ten steps and look at $t = 1$: as the last step adds no noise, a point ($w = 0$)
-# would come out right with any variance.
+# is 1. The paper names these two extremes (DDPM, section 3.2). For our cloud it is $w^2 / v_t$, in between, as
+# $w < 1$. To make the differences large, we take ten steps and look at $t = 1$: as the last step adds no noise, a
+# point ($w = 0$) would come out right with any variance.
 
 
 # %%
