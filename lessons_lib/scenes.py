@@ -120,8 +120,20 @@ def draw(scene, rng):
     large = _ground(scene.ground, rng)
     for thing in scene.things:
         _shade(large, thing)
-        _paint(large, thing)
+        paint(large, thing)
     return np.asarray(large.resize((SIZE, SIZE), Image.Resampling.BOX))
+
+
+def paint(large, thing):
+    """Draw a thing, without its shadow, on an Image that is FINE times as large as the picture."""
+    centre, half = FINE * np.array([thing.x, thing.y]), FINE * SIZES[thing.size] / 2
+    corner = np.floor(centre - 1.1 * half).astype(int)
+    mask = Image.new("L", (int(2.2 * half) + 2,) * 2)
+    pen, outline = ImageDraw.Draw(mask), half * _outline(thing.shape)
+    pen.polygon([*(centre - corner + outline).ravel().tolist()], fill=255)
+    if thing.shape == "ring":
+        pen.polygon([*(centre - corner + 0.5 * outline).ravel().tolist()], fill=0)
+    large.paste(COLOURS[thing.colour], tuple(corner.tolist()), mask)
 
 
 class Scenes(tfds.core.GeneratorBasedBuilder):
@@ -229,18 +241,6 @@ def _outline(shape):
         case _:  # circle and ring
             x, y = np.sin(turn), -np.cos(turn)
     return np.stack([x, y], axis=1)
-
-
-def _paint(large, thing):
-    """The thing itself."""
-    centre, half = FINE * np.array([thing.x, thing.y]), FINE * SIZES[thing.size] / 2
-    corner = np.floor(centre - 1.1 * half).astype(int)
-    mask = Image.new("L", (int(2.2 * half) + 2,) * 2)
-    pen, outline = ImageDraw.Draw(mask), half * _outline(thing.shape)
-    pen.polygon([*(centre - corner + outline).ravel().tolist()], fill=255)
-    if thing.shape == "ring":
-        pen.polygon([*(centre - corner + 0.5 * outline).ravel().tolist()], fill=0)
-    large.paste(COLOURS[thing.colour], tuple(corner.tolist()), mask)
 
 
 def _shade(large, thing):

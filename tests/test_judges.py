@@ -5,8 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from lessons_lib import glyphs, judges, metrics, weights
+from lessons_lib import glyphs, judges, metrics, scenes, weights
+from lessons_lib.scenes import Scene, Thing
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +152,102 @@ def test_the_command_trains_a_classifier(tmp_path, monkeypatch, printed):
     with np.load(tmp_path / "mnist_features.npz") as saved:
         assert saved["features"].shape == (400, 64)
         assert saved["count"] == 400
+
+
+# ---- the reader of scenes
+
+
+def pictures(count, seed):
+    """Scenes and their pictures in [-1, 1], the half of them with held-out combinations."""
+    rngs = [np.random.default_rng([seed, i]) for i in range(count)]
+    known = [scenes.scene(rng, held_out=i % 2 == 0) for i, rng in enumerate(rngs)]
+    return known, np.stack([scenes.draw(one, rng) for one, rng in zip(known, rngs, strict=True)]) / 127.5 - 1
+
+
+def same(one, other):
+    """Whether they show the same, whatever comes first."""
+    told = []
+    for scene in (one, other):
+        looks = [thing[:3] for thing in scene.things]
+        told.append((scene.ground, looks, scene.relation))
+    ground, looks, relation = told[1]
+    return told[0] in (told[1], (ground, looks[::-1], scenes.OPPOSITE.get(relation)))
+
+
+def test_the_reader_reads_scenes():
+    """Real ones, noised ones and blurred ones, 400 each."""
+    known, images = pictures(400, seed=17)
+    noised = images + np.random.default_rng(0).normal(0, 0.1, images.shape)
+    for seen, least in ((images, 0.99), (noised, 0.98), (ndimage.gaussian_filter(images, (0, 0.7, 0.7, 0)), 0.96)):
+        found = judges.read(seen)
+        right = [one is not None and same(one, other) for one, other in zip(found, known, strict=True)]
+        assert np.mean(right) >= least
+        for one, other, ok in zip(found, known, right, strict=True):
+            places = [[thing[3:] for thing in sorted(scene.things)] for scene in (one, other) if ok]
+            np.testing.assert_allclose(*places or (0, 0), atol=1.0)
+
+
+def test_the_reader_says_what_is_new_to_it(monkeypatch):
+    """Other shapes are none of the six; a diamond is taken for a heart, as the docstring says."""
+    strangers = {
+        "bar": [(-1, -0.4), (1, -0.4), (1, 0.4), (-1, 0.4)],
+        "L": [(-1, -1), (-0.3, -1), (-0.3, 0.3), (1, 0.3), (1, 1), (-1, 1)],
+        "half a disc": [(np.sin(turn), -np.cos(turn)) for turn in np.linspace(0, np.pi, 30)],
+        "diamond": [(0, -1), (1, 0), (0, 1), (-1, 0)],
+    }
+    judges.read(pictures(1, 0)[1])
+    for size in scenes.SIZES:
+        for shape in scenes.SHAPES:
+            judges._outline(shape, size)  # before another is put in its place
+    for name, corners in strangers.items():
+        monkeypatch.setattr(scenes, "_outline", lambda shape, corners=corners: np.array(corners))
+        known, images = pictures(60, seed=3)
+        alone = [image for scene, image in zip(known, images, strict=True) if len(scene.things) == 1]
+        found = [one.things[0].shape if one else None for one in judges.read(np.stack(alone))]
+        expected = "heart" if name == "diamond" else None
+        assert found.count(expected) > 0.7 * len(found), (name, found)
+
+
+def test_what_is_no_whole_scene_is_none():
+    _, images = pictures(40, seed=5)
+    paper = scenes.draw(Scene("snow", (Thing("star", "red", "small", 20, 20),), ""), np.random.default_rng(0)) / 127.5 - 1
+    assert judges.read(paper[None])[0].things[0].shape == "star"
+    without = paper.copy()
+    without[8:34, 8:34] = paper[8:34, 36:62]
+    many = paper.copy()
+    for row, column in ((2, 40), (34, 4)):
+        many[row : row + 26, column : column + 24] = paper[8:34, 8:32]
+    half = paper.copy()
+    half[8:34, 20:34] = paper[8:34, 36:50]
+    upside_down = paper[::-1]
+    grey = np.zeros_like(paper)
+    noise = np.random.default_rng(1).uniform(-1, 1, paper.shape)
+    assert judges.read(np.stack([without, many, half, upside_down, grey, noise])) == [None] * 6
+    mixed = (images[:20] + images[20:]) / 2
+    assert np.mean([one is None for one in judges.read(mixed)]) > 0.7
+
+
+def test_a_relation_is_the_first_ones():
+    for relation, (x, y) in scenes.RELATIONS.items():
+        first, second = (
+            Thing("ring", "red", "large", 32 + 15 * x, 32 + 15 * y),
+            Thing("star", "blue", "small", 32 - 15 * x, 32 - 15 * y),
+        )
+        for things, expected in (((first, second), relation), ((second, first), relation)):
+            picture = scenes.draw(Scene("night", things, expected), np.random.default_rng(0))
+            (found,) = judges.read(picture[None] / 127.5 - 1)
+            assert (found.ground, found.relation) == ("night", relation)
+            assert [thing.colour for thing in found.things] == ["red", "blue"]
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (np.zeros((5, 28, 28, 1)), ValueError, r"images: expected shape \(N, 64, 64, 3\); received \(5, 28, 28, 1\)"),
+        (np.zeros((5, 64, 64, 3), np.uint8), TypeError, r"images: expected floats in \[-1, 1\]; received uint8"),
+        (np.linspace(-11, 1, 3 * 64**2).reshape(1, 64, 64, 3), ValueError, "images: .* received -11 to 1"),
+    ],
+)
+def test_the_reader_names_bad_input(images, error, message):
+    with pytest.raises(error, match=message):
+        judges.read(images)
