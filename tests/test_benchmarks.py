@@ -1,6 +1,7 @@
 """`make bench` on a tiny network: that it works, not how fast."""
 
 import contextlib
+import hashlib
 import importlib.util
 import itertools
 import os
@@ -262,11 +263,16 @@ def test_the_command_trains_digits_once(small_mnist, tmp_path, monkeypatch, caps
     assert predict_noise(np.zeros((2, 28, 28, 1), np.float32), np.array([1, noise.T])).shape == (2, 28, 28, 1)
 
 
-def test_a_recipe_for_pictures_in_colour(monkeypatch, tmp_path):
-    """Without labels; their size is the network's too."""
+@pytest.fixture
+def few_scenes(monkeypatch, tmp_path):
+    """A dozen, whatever is asked for."""
     load = data.load
-    monkeypatch.setattr(scenes, "COUNTS", {"train": 12, "test": 1, "held_out": 1})
-    monkeypatch.setattr(data, "load", lambda *rest, **options: load(*rest, **options, data_dir=tmp_path))
+    monkeypatch.setattr(scenes, "COUNTS", {"train": 12, "test": 8, "held_out": 8})
+    monkeypatch.setattr(data, "load", lambda name, *rest, **options: load("scenes", *rest, **options, data_dir=tmp_path / "tfds"))
+
+
+def test_a_recipe_for_pictures_in_colour(few_scenes):
+    """Without labels; their size is the network's too."""
     pictures = {"source": "scenes", "label": None, "size": 32, "channels": 3}
     run = tool.recipe(steps=2, batch=4, target="x_0", shift=2.0, **pictures, widths=[8], patch=8, blocks=1)
     assert run.model.output_shape == (None, 32, 32, 3)
@@ -275,6 +281,35 @@ def test_a_recipe_for_pictures_in_colour(monkeypatch, tmp_path):
 
 
 SMALL = {"widths": [8], "patch": 4, "batch": 4, "blocks": 1, "steps": 20, "images": 4}
+
+
+def test_the_command_trains_scenes(few_scenes, tmp_path, monkeypatch):
+    """The reader counts those of DDPM and of DDIM, in 32 bits and in 16."""
+    read, seen = judges.read, []
+    monkeypatch.setattr(judges, "read", lambda pictures: seen.append(pictures) or [None, "a scene", None, None])
+    card = tool.scenes(tmp_path / "out", tmp_path / "checkpoints", **SMALL | {"size": 32})
+    assert [pictures.shape for pictures in seen] == 4 * [(4, 32, 32, 3)]
+    assert card["distance"].startswith("whole scenes, as judges.read sees them: 25.0% ± 21.7% of DDPM and 25.0% ± 21.7% of DDIM")
+    assert (card["data"], card["target"]) == ("Scenes, split train, as TensorFlow Datasets has it", "x_0")
+    pixels = [data.to_pixels(images) for images in data.load("scenes", "train", 5, size=32, label=None)]
+    assert card["data_sha256"] == hashlib.sha256(np.concatenate(pixels).tobytes()).hexdigest()
+    monkeypatch.setattr(judges, "read", read)
+    assert read(seen[0].repeat(2, 1).repeat(2, 2)) == [None] * 4
+
+
+def test_the_command_trains_flowers(few_scenes, tmp_path):
+    """Thumbnails of what it draws, beside those of real ones, and these beside others."""
+    card = tool.flowers(
+        tmp_path / "out", tmp_path / "checkpoints", "held_out", **SMALL | {"size": 32, "images": 8, "split": "train"}
+    )
+    assert re.fullmatch(
+        rf"of thumbnails from those of held_out: {NUMBER} ± {NUMBER} of DDPM, {NUMBER} ± {NUMBER} of DDIM, in 25 steps, 8 each; "
+        rf"floor {NUMBER} ± {NUMBER}",
+        card["distance"],
+    )
+    drawn, floor = (float(part.split()[0]) for part in (card["distance"].split(": ")[1], card["distance"].split("floor ")[1]))
+    assert drawn > 2 * floor
+    assert card["data"].startswith("Oxford Flowers 102, split train")
 
 
 def test_a_stop_while_it_measures_loses_no_training(small_mnist, tmp_path, monkeypatch):

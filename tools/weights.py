@@ -1,9 +1,10 @@
 """Train packaged weights anew: `make weights WEIGHTS="digits classifier"`, one after the other. The cards say how long it took.
 
-Needs MNIST. What comes out differs by machine: sums are rounded in another order, and training magnifies that. Networks that draw
-go on from their checkpoints, in build/weights, if they were stopped.
+Needs MNIST, for `flowers` Oxford Flowers 102. What comes out differs by machine: sums are rounded in another order, and training
+magnifies that. Networks that draw go on from their checkpoints, in build/weights, if they were stopped.
 """
 
+import functools
 import hashlib
 import inspect
 import json
@@ -32,6 +33,19 @@ OPTIMIZERS = {
 }
 NETWORK = {"size": 28, "channels": 1, "widths": [32, 64], "blocks": 2, "patch": 2}  # lesson 05's
 DIGITS = {"steps": 30_000, "batch": 64, "blocks": 3, "decay": 0.999}  # what the packaged one changes
+COLOUR = {
+    "size": 64,
+    "channels": 3,
+    "widths": [48, 96],
+    "blocks": 1,
+    "patch": 4,
+    "target": "x_0",
+    "shift": 64 / 28,
+    "label": None,
+}
+SCENES = COLOUR | {"source": "scenes", "steps": 36_000, "decay": 0.999}
+FLOWERS = COLOUR | {"source": "oxford_flowers102", "split": "train+test", "steps": 36_000, "decay": 0.999}
+SETS = {"mnist": "MNIST", "scenes": "Scenes", "oxford_flowers102": "Oxford Flowers 102"}  # as people call them
 
 
 def classifier(folder=weights.FOLDER, epochs=8, train="train", test="test"):
@@ -45,7 +59,7 @@ def classifier(folder=weights.FOLDER, epochs=8, train="train", test="test"):
     model.compile(keras.optimizers.AdamW(rate, weight_decay=0.01), loss, metrics=["accuracy"], jit_compile=False)
     model.optimizer.build(model.trainable_variables)
 
-    card, start = described(train), time.monotonic()
+    card, start = described(split=train), time.monotonic()
     batches = moved(data.load("mnist", train, batch, seed=SEED))
     history = model.fit(batches, steps_per_epoch=steps, epochs=epochs, shuffle=False, verbose=2)
     minutes = (time.monotonic() - start) / 60
@@ -82,6 +96,43 @@ def digits(folder=weights.FOLDER, checkpoints=Path("build/weights"), images=2000
     return packaged("digits", measured, folder, checkpoints, **DIGITS | changes)
 
 
+def scenes(folder=weights.FOLDER, checkpoints=Path("build/weights"), images=1000, **changes):
+    """The network that draws scenes: lesson 09's recipe, for longer, and with a longer average."""
+
+    def measured(run):
+        told = []
+        for eta, name in ((1.0, "DDPM"), (0.0, "DDIM")):
+            share = np.mean([one is not None for one in judges.read(drawn(run, 25, images, eta=eta))])
+            told.append(f"{share:.1%} ± {np.sqrt(share * (1 - share) / images):.1%} of {name}")
+        return f"whole scenes, as judges.read sees them: {' and '.join(told)}, in 25 steps; {images} each"
+
+    return packaged("scenes", measured, folder, checkpoints, **SCENES | changes)
+
+
+def flowers(folder=weights.FOLDER, checkpoints=Path("build/weights"), held_out="validation", images=1000, **changes):
+    """The network that draws flowers: lesson 09's recipe, for longer, and with a longer average."""
+    options = FLOWERS | changes
+
+    def thumbnails(pictures):
+        """8 x 8 pixels each, which have 192 numbers."""
+        parts = pictures.reshape(len(pictures), 8, pictures.shape[1] // 8, 8, pictures.shape[2] // 8, 3)
+        return parts.mean(axis=(2, 4)).reshape(len(pictures), -1)
+
+    def real(split):
+        load = functools.partial(data.load, options["source"], split, size=options["size"], label=None)
+        return thumbnails(np.concatenate(list(load(batch_size=1000)))[:images])
+
+    def measured(run):
+        unseen = real(held_out)
+        ddpm, ddim = (metrics.frechet_distance(thumbnails(drawn(run, 25, images, eta=eta)), unseen) for eta in (1.0, 0.0))
+        floor = metrics.frechet_distance(real(options["split"]), unseen)
+        return (
+            f"of thumbnails from those of {held_out}: {ddpm} of DDPM, {ddim} of DDIM, in 25 steps, {images} each; floor {floor}"
+        )
+
+    return packaged("flowers", measured, folder, checkpoints, **options)
+
+
 def packaged(name, measured, folder, checkpoints, **options):
     """Train a network by the recipe, measure it as it will be loaded, in 16 bits, and package it with its card.
 
@@ -101,7 +152,8 @@ def packaged(name, measured, folder, checkpoints, **options):
         return weights.read(path)
     training.write_json(begun, asked)
     if not trained.with_name("trained.json").exists():  # its card, which is written last
-        card, start, here = described(options.get("split", "train")), time.monotonic(), []
+        of = {name: options[name] for name in ("source", "split", "size") if name in options}
+        card, start, here = described(**of), time.monotonic(), []
         told = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: here.append(tell(epoch, logs)))
         run = recipe(checkpoints, callbacks=[told], **options)
         minutes = (time.monotonic() - start) / 60 * len(run.card["losses"]) / len(here)  # of all parts, if it was stopped before
@@ -219,10 +271,15 @@ def usual():
 
 def distance(run, steps, images=2000, seed=1, eta=0.0):
     """How far digits drawn in so many steps, of DDIM without a word, are from MNIST's test digits."""
+    return metrics.frechet_distance(judges.features(drawn(run, steps, images, seed, eta)), judges.reference()[0])
+
+
+def drawn(run, steps, images, seed=1, eta=0.0):
+    """What a network draws in so many steps."""
     predict_noise = training.TARGETS[run.card["target"]](run.model, run.noise)
-    walk = sampling.sample(predict_noise, run.noise, (images, 28, 28, 1), steps, eta=eta, seed=seed, clip=True, batch_size=250)
-    *_, state = walk
-    return metrics.frechet_distance(judges.features(state.x_t), judges.reference()[0])
+    shape = (images, *run.model.input_shape[0][1:])
+    *_, last = sampling.sample(predict_noise, run.noise, shape, steps, eta=eta, seed=seed, clip=True, batch_size=250)
+    return last.x_t
 
 
 def tell(epoch, logs):
@@ -247,12 +304,15 @@ def arrays(split):
     return np.concatenate(images), np.concatenate(labels)
 
 
-def described(split):
+def described(source="mnist", split="train", size=None):
     """What every card says of how a training starts: data, code, versions, machine and seed."""
     describe = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, encoding="utf-8", check=False)
+    pixels = hashlib.sha256()  # in the data set's order
+    for images in data.load(source, split, 1000, size=size, label=None):
+        pixels.update(data.to_pixels(images).tobytes())
     return {
-        "data": f"MNIST, split {split}, as TensorFlow Datasets has it",
-        "data_sha256": hashlib.sha256(data.to_pixels(arrays(split)[0]).tobytes()).hexdigest(),  # of the pixels, in its order
+        "data": f"{SETS[source]}, split {split}, as TensorFlow Datasets has it",
+        "data_sha256": pixels.hexdigest(),
         "code": describe.stdout.strip() or "unknown",
         "versions": f"TensorFlow {tf.__version__}, Keras {keras.__version__}",
         "machine": f"{platform.machine()}, CPU",
@@ -262,7 +322,7 @@ def described(split):
 
 
 if __name__ == "__main__":
-    names = {"digits": digits, "classifier": classifier}
+    names = {one.__name__: one for one in (digits, classifier, scenes, flowers)}
     chosen = " ".join(sys.argv[1:]).replace(",", " ").split()
     if not chosen or not set(chosen) <= names.keys():
         sys.exit(f"WEIGHTS: expected some of {', '.join(names)}; received {' '.join(sys.argv[1:]) or 'nothing'}")
