@@ -8,8 +8,9 @@ import pytest
 
 import tables
 import tables_08
+import tables_09
 import weights as recipes
-from lessons_lib import data, judges, sampling, schedule, training, weights
+from lessons_lib import data, judges, sampling, scenes, schedule, training, weights
 
 # ---- cells of any lesson
 
@@ -195,3 +196,72 @@ def test_the_naive_walk_ends_at_the_guess():
     drawn = tables_08.naive_walk(recipes.Run(Network(), None, None, {}), 7, 3)
     np.testing.assert_allclose(drawn, -0.25, atol=1e-6)
     assert judges.features(drawn).shape == (3, 64)
+
+
+# ---- lesson 09's
+
+
+@pytest.fixture
+def small_colour(monkeypatch, tmp_path):
+    """Few scenes, a network of next to nothing, and a packaged one that answers x_t."""
+    load, recipe = data.load, recipes.recipe
+    monkeypatch.setattr(scenes, "COUNTS", {"train": 12, "test": 8, "held_out": 8})
+    monkeypatch.setattr(data, "load", lambda *rest, **options: load(*rest, **options, data_dir=tmp_path / "tfds"))
+    seen = []
+
+    @functools.wraps(recipe)
+    def small(*rest, **options):
+        seen.append((options["target"], options["shift"], options["widths"]))
+        return recipe(*rest, **options | {"widths": [8], "patch": 8, "batch": 4})
+
+    monkeypatch.setattr(recipes, "recipe", small)
+    monkeypatch.setattr(weights, "read", lambda name: {"sha256": name})
+    chain = schedule.shifted(schedule.cosine(), 64 / 28)
+    monkeypatch.setattr(training, "load_weights", lambda *_: (lambda x_t, t: x_t, chain))
+    monkeypatch.setattr(tables_09, "CHECKPOINTS", tmp_path / "checkpoints")
+    tables_09.trained.cache_clear()
+    return seen
+
+
+def test_every_cell_of_lesson_09_is_measured(small_colour, tmp_path):
+    table = tables.main("09", tables_09.cells(images=6, steps=2, seeds=(0,)), tmp_path)
+    numbers = {f"{name}_{part}" for name in ("whole", "grain", "spread") for part in ("value", "error")}
+    assert len(table) == 2 + 7 + 6
+    assert all(numbers <= one.keys() for one in table.values())
+    s = 64 / 28
+    widths = [("x_0", None, [48, 96]), *((target, s, [width, 96]) for target in ("x_0", "velocity") for width in (24, 48, 96))]
+    assert small_colour == widths
+    assert table["real, test"]["whole_value"] == 1
+    ends = [one["terminal_signal"] for name, one in table.items() if name.startswith("a chain")]
+    assert all(least <= end < 1.1 * least + 0.001 for least, end in zip(tables_09.ENDS, ends, strict=True))
+    assert {name: one["weights"] for name, one in table.items() if one["weights"]}.keys() == {
+        f"a chain that keeps {least}" for least in ("0%", "1%", "2%", "5%", "10%", "20%")
+    }
+
+
+def test_looks_are_what_they_say():
+    """Of flat pictures of known colours, the half with a comb of 20 from pixel to pixel."""
+    rng = np.random.default_rng(0)
+    colours = rng.uniform(-0.5, 0.5, (40, 1, 1, 3)) * [0.0, 1.0, 2.0]
+    images = np.broadcast_to(colours, (40, 64, 64, 3)).copy()
+    images[:20] += np.where(np.arange(64) % 2, 10, -10)[:, None] / 127.5
+    found = tables_09.looks(images)
+    assert found["whole_value"] == 0
+    assert found["grain_value"] == pytest.approx(10, rel=1e-3)
+    assert found["grain_error"] == pytest.approx(20 * np.sqrt(0.25 * 40 / 39 / 40), rel=1e-3)
+    assert found["spread_value"] == pytest.approx(np.var(colours[:, 0, 0], axis=0).sum(), rel=1e-3)
+
+
+def test_a_chain_that_ends_early_is_walked_from_there(small_colour, monkeypatch):
+    """From the same noise, in as many steps; the network is asked about no later time."""
+    asked, chain = {}, schedule.shifted(schedule.cosine(), 64 / 28)
+    for least in (0.0, 0.2):
+        seen = asked[least] = []
+        monkeypatch.setattr(
+            training, "load_weights", lambda *_, seen=seen: (lambda x_t, t: seen.append((x_t, t[0])) or x_t, chain)
+        )
+        tables_09.ended(least, 4)
+    (whole, early), last = asked.values(), int(np.flatnonzero(chain.signal_rate >= 0.2)[-1])
+    assert (whole[0][1], early[0][1]) == (1000, last)
+    np.testing.assert_array_equal(whole[0][0], early[0][0])
+    assert len(whole) == len(early) == 25

@@ -1,0 +1,83 @@
+"""Lesson 09's cells: what schedule, target and width do to drawn scenes, and what a chain that ends too early does."""
+
+import warnings
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+
+import weights as recipes
+from lessons_lib import data, judges, metrics, sampling, training
+from lessons_lib.schedule import Schedule
+from tables import Cell, rounded
+
+STEPS = 2500  # of a training
+SEEDS = (0, 1, 2)
+SHIFT = recipes.COLOUR["shift"]
+NETWORKS = [("x_0", None, 48), *((target, SHIFT, width) for target in ("x_0", "velocity") for width in (24, 48, 96))]
+ENDS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)  # the least signal that a chain's end keeps
+WALK = 25  # steps of a walk back
+SEED = 1  # of what is drawn
+CHECKPOINTS = Path("build/tables")
+
+
+def cells(images=1000, steps=STEPS, seeds=SEEDS):
+    """All of them."""
+    drawn = {"images": images, "seed": SEED, "clip": True, "steps": WALK}
+    for split in ("train", "test"):
+        yield Cell(f"real, {split}", {"images": images}, (), partial(real, split, images))
+    for target, shift, width in NETWORKS:
+        for seed in seeds:
+            settings = {"training": steps, "training_seed": seed, "target": target, "shift": shift, "width": width}
+            settings |= {"recipe": recipes.usual() | recipes.COLOUR}
+            name = f"{target}, {'shifted' if shift else 'as it is'}, width {width}, seed {seed}"
+            yield Cell(name, drawn | settings, (), partial(drawn_by, target, shift, width, steps, seed, images))
+    for least in ENDS:
+        yield Cell(f"a chain that keeps {least:.0%}", drawn | {"least": least}, ("scenes",), partial(ended, least, images))
+
+
+def real(split, images):
+    """The same numbers of real scenes."""
+    return looks(next(iter(data.load("scenes", split, images, label=None))).numpy())
+
+
+def drawn_by(target, shift, width, steps, seed, images):
+    """What a network draws that was trained in this way."""
+    return looks(recipes.drawn(trained(target, shift, width, steps, seed), WALK, images, SEED))
+
+
+@cache
+def trained(target, shift, width, steps, seed):
+    """A network of lesson 09's recipe with some of its options changed."""
+    options = recipes.COLOUR | {"source": "scenes", "target": target, "shift": shift, "widths": [width, 96]}
+    name = f"{target}-{'shifted' if shift else 'plain'}-{width}-{steps}-{seed}"
+    return recipes.recipe(CHECKPOINTS / name, steps=steps, seed=seed, **options)
+
+
+def ended(least, images):
+    """What the packaged network draws if the walk begins, in pure noise, where x_t still has so much signal."""
+    predict_noise, noise = training.load_weights("scenes")
+    last = int(np.flatnonzero(noise.signal_rate >= least)[-1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it ends too early is the point
+        early = Schedule(noise.beta[1 : last + 1])
+    options = {"seed": SEED, "clip": True, "batch_size": 250}
+    *_, state = sampling.sample(predict_noise, early, (images, 64, 64, 3), WALK, **options)
+    return {"terminal_signal": float(f"{early.terminal_signal:.4g}")} | looks(state.x_t)
+
+
+def looks(images):
+    """Three numbers of pictures, (N, 64, 64, 3) in [-1, 1], each with its standard error.
+
+    whole: the share that the reader reads. grain: the typical difference of neighbouring pixels, in 0..255: the median over a
+    picture, as most of it is smooth, and the mean over pictures. spread: the variance of the mean colour, summed over channels.
+    """
+    whole = np.array([scene is not None for scene in judges.read(images)])
+    grain = np.median(np.abs(np.diff(127.5 * images.clip(-1, 1), axis=2)), axis=(1, 2, 3))
+    colour = images.mean(axis=(1, 2))
+    away = np.square(colour - colour.mean(axis=0)).sum(axis=1)
+    numbers = {}
+    for name, values in {"whole": whole, "grain": grain, "spread": away}.items():
+        estimate = rounded(metrics.Estimate(float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)))
+        numbers |= {f"{name}_{key}": value for key, value in estimate.items()}
+    return numbers
