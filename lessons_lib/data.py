@@ -145,14 +145,13 @@ def digits():
     Says in one line when it falls back, after seconds, and when it prepares something. Raises DataError for a damaged
     MNIST: that is not replaced in silence.
     """
-    builder = prepared.builder("mnist")
-    if not Path(builder.data_dir).exists():
-        try:
-            prepared.prepare(builder)
-        except DataError as error:
-            print(f"MNIST cannot be had here ({error.reason}): the built-in glyphs, printed digits, take its place.")
-            return "glyphs"
-    return "mnist"
+    return _or_built_in("mnist", "MNIST", "glyphs", "the built-in glyphs, printed digits, take its place.")
+
+
+@functools.cache
+def flowers():
+    """Which photographs this machine has: "oxford_flowers102" in the same sense, else the built-in "scenes"."""
+    return _or_built_in("oxford_flowers102", "Oxford Flowers 102", "scenes", "the built-in scenes take their place.")
 
 
 def load_digits(split="train", batch_size=128, *, seed=None):
@@ -227,6 +226,18 @@ def noisify(images, schedule, target=the_noise, *, seed=0, null=None, drop=0.1):
 
     pairs = images.repeat().enumerate().map(mix, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return pairs.prefetch(2)
+
+
+def _or_built_in(name, known_as, built_in, takes_over):
+    """The first, if it can be had, else the second, with a line that says so."""
+    builder = prepared.builder(name)
+    if not Path(builder.data_dir).exists():
+        try:
+            prepared.prepare(builder)
+        except DataError as error:
+            print(f"{known_as} cannot be had here ({error.reason}): {takes_over}")
+            return built_in
+    return name
 
 
 def _batches(examples, batch_size, seed, count, buffer):

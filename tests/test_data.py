@@ -1,5 +1,6 @@
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -683,6 +684,45 @@ print(images.shape, data.digits(), time.monotonic() - start < 20)
     ]
     assert not (tmp_path / "data").exists()  # the user's data folder is left alone
     assert (tmp_path / "cache/lessons_lib/tensorflow_datasets/glyphs/1.0.0/dataset_info.json").is_file()
+
+
+def test_without_flowers_and_network_scenes_take_over(tmp_path, offline):
+    code = """
+from lessons_lib import data, scenes
+scenes.COUNTS = {"train": 12, "test": 2, "held_out": 2}
+images = next(iter(data.load(data.flowers(), "train", 12, size=64, label=None)))
+print(images.shape, data.flowers())
+"""
+    done = run(code, tmp_path, offline)
+    assert (done.returncode, done.stderr) == (0, "")
+    said, preparing, last = done.stdout.splitlines()
+    assert re.fullmatch(
+        r"Oxford Flowers 102 cannot be had here \(no connection to \S+: ProxyError\): the built-in scenes take their place\.",
+        said,
+    )
+    assert (preparing, last) == ("Preparing scenes, once.", "(12, 64, 64, 3) scenes")
+
+
+def test_faces_that_are_prepared_are_loaded(tmp_path, monkeypatch):
+    """CelebA's own builder, with six pictures of ours for its photographs: portraits, of which the middle square counts."""
+    colours = np.random.default_rng(0).integers(40, 216, (6, 3), np.uint8)
+    builder = tfds.builder("celeb_a", data_dir=tmp_path)
+    features = builder.info.features
+
+    def examples():
+        for i, colour in enumerate(colours):
+            portrait = np.zeros((218, 178, 3), np.uint8)
+            portrait[20:198] = colour
+            about = {name: dict.fromkeys(features[name], 0) for name in ("attributes", "identity", "landmarks")}
+            yield f"{i}.jpg", {"image": portrait} | about
+
+    monkeypatch.setattr(type(builder), "_split_generators", lambda self, manager: {"train": examples()})
+    builder.download_and_prepare()
+    batch = next(iter(data.load("celeb_a", size=64, label=None, data_dir=tmp_path)))
+    assert batch.shape == (6, 64, 64, 3)
+    seen = sorted(tuple(np.rint(image.mean(axis=(0, 1))).astype(int)) for image in data.to_pixels(batch))
+    np.testing.assert_allclose(seen, sorted(map(tuple, colours.tolist())), atol=3)  # JPEG
+    assert data.to_pixels(batch).std(axis=(1, 2)).max() < 3  # nothing of what is above and below
 
 
 def test_a_large_set_that_cannot_be_fetched_tells_what_to_do_by_hand(tmp_path, offline):
