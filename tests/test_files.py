@@ -28,5 +28,7 @@ def test_what_is_interrupted_leaves_the_older_file_and_nothing_else(tmp_path, er
         write(unfinished)
     with pytest.raises(FileNotFoundError), files.replacing(path):
         pass  # nothing was written
+    with pytest.raises(error), files.replacing(path):
+        raise error  # nor here, and the error is told as it is
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
