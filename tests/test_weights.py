@@ -184,6 +184,8 @@ def test_what_16_bits_cannot_hold_is_refused(saved, value):
         weights.write(large, path, {}, dtype="float16")
     assert path.read_bytes() == before
     weights.load_into(model, path)
+    large.set_weights([np.full_like(array, 65504) for array in large.get_weights()])
+    weights.write(large, path, {}, dtype="float16")  # the largest number that fits
     with pytest.raises(ValueError, match="dtype: expected float32 or float16; received 'int8'"):
         weights.write(model, path, {}, dtype="int8")
 
@@ -243,3 +245,19 @@ def test_the_packaged_weights_are_whole_and_found_from_anywhere(tmp_path, monkey
     for path in files:
         card = weights.read(path)
         assert json.loads(Path(weights.FOLDER, path.name.replace(".weights.h5", ".json")).read_text()) == card
+
+
+# ---- results of lessons
+
+
+@pytest.mark.parametrize("sha", ["0", "z", None])
+def test_results_of_other_weights_are_refused(tmp_path, monkeypatch, sha):
+    here = weights.read("digits")["sha256"]
+    cells = {"one": {"value": 1.5, "weights": {"digits": here}}, "two": {"value": 2.5, "weights": {"digits": sha or here}}}
+    (tmp_path / "99.json").write_text(json.dumps(cells))
+    monkeypatch.setattr(weights, "RESULTS", tmp_path)
+    if sha is None:
+        assert weights.results("99") == cells
+    else:
+        with pytest.raises(weights.WeightsError, match="results of lesson 99: expected 'two' to be measured with the packaged"):
+            weights.results("99")
