@@ -743,6 +743,20 @@ def test_files_saved_by_hand_are_used_without_a_network(tmp_path, offline):
     assert "hecksum" in done.stderr.rpartition("DataError")[2]  # it was opened, and found to be another file
 
 
+@pytest.mark.parametrize(("error", "reason"), [(OSError("no room\nleft"), "no room"), (MemoryError(), "MemoryError")])
+def test_what_cannot_be_prepared_says_why(tmp_path, monkeypatch, error, reason):
+    """In the first line of what was raised, or by its name where it has no words."""
+    builder = prepared.builder("glyphs", tmp_path)
+
+    def fail(*rest):
+        raise error
+
+    monkeypatch.setattr(builder, "download_and_prepare", fail)
+    with pytest.raises(data.DataError, match=rf"could not be prepared in .*: {reason}\nBy hand: set XDG_CACHE_HOME") as told:
+        prepared.prepare(builder)
+    assert told.value.reason == reason
+
+
 def test_where_nothing_can_be_written_the_glyphs_say_what_helps(tmp_path, offline):
     file = tmp_path / "file"
     file.write_text("")
