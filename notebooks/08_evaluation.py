@@ -17,7 +17,7 @@
 # [Lesson 07](07_ddim_sampling.ipynb) drew digits in ten steps, lesson 06 in two hundred. Which are better? Sixty-four
 # of each are too few to tell, and nobody looks at a thousand. The eye is a good judge of one digit and a bad judge of
 # a *set*: it does not see whether all kinds are there, in the right shares, as varied as handwriting, and not copied.
-# So we measure sets. Then the numbers judge the samplers, and every step of this course.
+# So we measure sets. Then the numbers judge the samplers and the steps of this course.
 
 # %% [markdown]
 # **You will**
@@ -71,15 +71,15 @@ rng = np.random.default_rng(SEED)
 # %% [markdown]
 # ## How far apart are two Gaussians?
 #
-# We begin with normally distributed numbers in place of pictures. To turn $\mathcal N(m_1, s_1^2)$ into
-# $\mathcal N(m_2, s_2^2)$, we move each number: one that lies $u$ standard deviations above the first mean goes to
-# the point $u$ standard deviations above the second. The mean squared distance of these moves is
+# We begin with normally distributed numbers. To turn $\mathcal N(m_1, s_1^2)$ into $\mathcal N(m_2, s_2^2)$, we move
+# each number: one that lies $u$ standard deviations above the first mean goes to the point $u$ standard deviations
+# above the second. The mean squared distance of these moves is
 #
 # $$E\big[(m_1+s_1 u-m_2-s_2 u)^2\big]=(m_1-m_2)^2+(s_1-s_2)^2,$$
 #
 # because $E[u]=0$ and $E[u^2]=1$. No other pairing of the two distributions makes it smaller: for any pairing,
 # $E[(X-Y)^2]=(m_1-m_2)^2+s_1^2+s_2^2-2 \operatorname{Cov}(X, Y)$, and a covariance is at most $s_1 s_2$. This is the
-# squared **Fréchet distance**, which everybody calls the Fréchet distance. For vectors with means $m$ and
+# squared **Fréchet distance**, usually called the Fréchet distance. For Gaussian vectors with means $m$ and
 # covariances $C$, the smallest possible mean is
 #
 # $$\lVert m_1-m_2 \rVert^2+\operatorname{tr}\big(C_1+C_2-2\,(C_1^{1/2} C_2\, C_1^{1/2})^{1/2}\big)
@@ -88,11 +88,10 @@ rng = np.random.default_rng(SEED)
 # where $\operatorname{tr}$ is the sum of the diagonal and $C^{1/2}$ the symmetric matrix whose square is $C$; with
 # $C_1=s_1^2$ and $C_2=s_2^2$ it is the line above. The product under the outer root has the same eigenvalues as
 # $C_1 C_2$, and the trace of a root is the sum of the roots of the eigenvalues, which is how one computes it. For
-# other distributions the formula compares their means and covariances and nothing else; two different distributions
-# can have distance 0.
+# other distributions the formula compares means and covariances only: two different ones can have distance 0.
 #
-# How much depends on which numbers happened to be drawn? A **bootstrap** (Efron 1979) draws sets of the same size
-# from ours, with replacement. The standard deviation of their distances is our error bar.
+# How much of this is chance? A **bootstrap** (Efron 1979) draws sets of the same size from ours, with replacement.
+# The standard deviation of their distances is our error bar.
 
 
 # %% tags=["slide"]
@@ -117,27 +116,26 @@ by_bootstrap = np.std([frechet(again(x), again(y)) for _ in range(20)], ddof=1)
 library = metrics.frechet_distance(x, y, resamples=20)
 print(f"in the open {frechet(x, y):.3f} ± {by_bootstrap:.3f}, library {library}")
 np.testing.assert_allclose([frechet(x, y), by_bootstrap], library)
-assert abs(library.value - 8) < 4 * library.error
+assert max(abs(library.value - 8), 0.12) < 4 * library.error < 0.28  # about 4 sqrt(240 / N)
 
 # %% [markdown]
 # **Earned.** `metrics.frechet_distance` does both for any number of features. Its error bar says nothing about
 # another training of the network, or about the chance in the reference if only its statistics are given, as from here
-# on. Where both sets come from the same distribution, the bootstrap overstates the error, by some 80 % in a test of
-# the library.
+# on. Where both sets come from the same distribution, the bootstrap overstates the error.
 #
 # ## Distances between what?
 #
 # Pixels are a bad choice. If a digit moves by one pixel, you still read the same digit, yet most pixels along its
-# strokes change. We want *features*, numbers that are close where pictures look alike. The usual ones come from
-# Inception, a network trained on photographs, and the distance is then called FID. As Inception was not trained on
-# digits, we take the features of lesson 05's digit classifier. It reads 99.5 % of the test digits correctly, and
-# turns each digit into 64 numbers before it decides. We compare them with pixels, and with the features of an
-# untrained classifier.
+# strokes change. We want *features*, numbers that are close where pictures look alike. Usually they come from
+# Inception, a network trained on photographs; the distance is then called FID. For digits we take lesson 05's
+# classifier, which reads 99.5 % of the test digits correctly and turns each into 64 numbers before it decides. We
+# compare these with pixels and with the features of an untrained classifier.
 
 # %%
 real, labels = (part.numpy() for part in next(iter(data.load_digits("test", REAL))))
 half = len(real) // 2
 first, second = real[:half], real[half : 2 * half]
+keras.utils.set_random_seed(SEED)
 classifier = judges.classifier()  # with random weights
 blank = keras.Model(classifier.input, classifier.get_layer("features").output)
 spaces = {
@@ -157,19 +155,18 @@ for name, represent in spaces.items():
 assert round(weights.read(judges.CLASSIFIER)["test_accuracy"], 3) == 0.995
 if data.digits() == "mnist":
     assert abs(way["pixels"] - 0.5) < 0.05 and abs(way["untrained"] - 0.33) < 0.03
-    assert way["trained"] < 0.1 and same["trained"] > 0.98
+    assert way["trained"] < 0.1 and abs(same["trained"] - 0.996) < 0.003
 
 # %% [markdown]
-# In pixels, a digit that moved by one pixel is half as far away as another digit. In features it has hardly moved at
-# all. In an untrained classifier it is at 33 %, so the architecture does part of this and training the rest: its
-# digits were shifted by up to 8 %. The distance cannot measure what the features do not see.
+# In pixels, a digit moved by one pixel is half as far away as another digit; in features it has hardly moved. In an
+# untrained classifier it is at a third or more, depending on its random weights, so the architecture does part of
+# this and training the rest. The distance cannot measure what the features do not see.
 #
 # ## A distance that is never zero
 #
-# The distance of real digits from real digits should be zero. But two finite sets from the same distribution differ
-# by chance, and since the distance is never negative, these differences do not average out. The smaller the set, the
-# larger the distance. We split our real digits into a reference and a set of $N$ digits, sixty times at random, and
-# average:
+# The distance of real digits from real digits should be zero. But two finite sets differ by chance, the more the
+# smaller they are, and since the distance is never negative, these differences do not average out. We split our real
+# digits into a reference and a set of $N$, sixty times at random, and average:
 
 # %%
 of_first, of_second = judges.features(first), judges.features(second)
@@ -189,7 +186,10 @@ limit = metrics.frechet_at_infinity(of_first, metrics.statistics(of_second))
 print(f"extrapolated from {half}: {limit}; {factor / half:.2f} expected")
 if data.digits() == "mnist" and half >= 2000:
     assert abs(means / (inverse + 1 / half) / factor - 1).max() < 0.15
-    assert abs(limit.value - factor / half) < 3 * limit.error
+    assert abs(limit.value - factor / half) < 3 * limit.error and abs(factor - 360) < 20
+    known = metrics.statistics(of_second)
+    parts = [metrics.frechet_at_infinity(x, known, splits=1) for x in np.split(of_first, 10)]
+    assert abs(np.mean([part.value for part in parts]) - factor / half) < 1  # as they are: 1.9
 line = {x: factor * (x + 1 / half) for x in (0, 0.01)}
 plots.plot_estimates(
     {"measured": by_size, "proportional to 1/N + 1/M": line, "extrapolated": {0: limit}},
@@ -201,18 +201,17 @@ plots.plot_estimates(
 
 # %% [markdown]
 # Divided by $1/N+1/M$, where $M$ is the number of digits in the reference, the distance is the same for all $N$
-# within some 10 %. So the bias is roughly $b\,(1/N+1/M)$, here with $b \approx 360$: each of the two sets contributes
-# its own part. Extrapolating to $1/N=0$ (Chong and Forsyth 2020; `metrics.frechet_at_infinity`) removes the first
-# part; the reference of 2,000 keeps the second, about 0.2. From the network's digits on, the reference is MNIST's
-# 10,000 test digits, whose part is 0.04. Three rules follow. *Compare distances only for equal numbers of pictures*,
-# and distrust small gaps even then: $b$ differs from model to model. *Know the floor*, the distance of equally many
-# real pictures. *Give an error bar.*
+# within some 10 %. So the bias is roughly $b\,(1/N+1/M)$, here with $b \approx 360$. Extrapolating to $1/N=0$ (Chong
+# and Forsyth 2020; `metrics.frechet_at_infinity`) removes the first part; the reference of 2,000 keeps the second,
+# about 0.2. Later the reference is MNIST's 10,000 test digits, whose part is 0.04. Three rules follow. *Compare
+# distances only for equal numbers of pictures*, and distrust small gaps even then: $b$ differs from model to model
+# (Chong and Forsyth 2020). *Know the floor*, the distance of equally many real pictures. *Give an error bar.*
 #
-# The **kernel distance** has no such bias (KID; Bińkowski et al. 2018). A kernel $k(a, b)$ measures how similar two
-# feature vectors are, here $k(a, b)=(a \cdot b / 64+1)^3$ for our 64 features. The distance is 0 if two vectors from
-# different sets are on average as similar as two from the same set. With this kernel, any two distributions that
-# agree in their first three moments have distance 0. For feature vectors $x_1, \dots, x_N$ of one set and
-# $y_1, \dots, y_M$ of the other:
+# The **kernel distance** has no such bias (KID; Bińkowski et al. 2018). A kernel measures how similar two feature
+# vectors are, here $k(a, b)=(a \cdot b / 64+1)^3$ for our 64 features. The distance is 0 if two vectors from
+# different sets are on average as similar as two from the same set. With this kernel, distributions that agree in
+# their first three moments have distance 0. For feature vectors $x_1, \dots, x_N$ of one set and $y_1, \dots, y_M$ of
+# the other:
 #
 # $$\frac{1}{N(N-1)} \sum_{i \ne j} k(x_i, x_j)+\frac{1}{M(M-1)} \sum_{i \ne j} k(y_i, y_j)
 # - \frac{2}{NM} \sum_{i, j} k(x_i, y_j) \qquad \text{(Bińkowski et al. 2018, eq. 4)}$$
@@ -225,6 +224,7 @@ tenths = np.array_split(of_first, 10)
 kernels = [metrics.kernel_distance(tenth, of_second).value for tenth in tenths]
 print("ten tenths of real digits:", ", ".join(f"{value:+.2f}" for value in kernels))
 assert min(kernels) < 0 < max(kernels)
+assert abs(np.mean(kernels)) < 3 * np.std(kernels, ddof=1) / np.sqrt(10)
 
 # %% [markdown]
 # ## What each number misses
@@ -250,12 +250,12 @@ np.testing.assert_allclose(shares, np.transpose(metrics.precision_recall(few, ot
 
 # %% [markdown]
 # **Earned.** `metrics.precision_recall` gives both. For each drawn digit we also look up the **nearest** real one in
-# pixels: if their distance is 0, it is a copy. The table gives the median of these distances over the first 500
-# digits, which would miss copies of fewer than half of them.
+# pixels: if their distance is 0, it is a copy. The table gives the median over the first 500 digits, which would miss
+# copies of fewer than half.
 #
 # Now we damage the second half of the real digits in five ways, and also leave it whole. A seventh set copies the
-# first half. The table adds an eighth: vectors from a *Gaussian* with the mean and covariance of the whole second
-# half, which are no digits at all. Which number notices what?
+# first half; an eighth is no digits at all, but vectors from a *Gaussian* with the mean and covariance of the second
+# half. Which number notices what?
 
 
 # %%
@@ -309,31 +309,34 @@ for name, x in seen.items():
 # %% [markdown]
 # Read it row by row:
 #
-# - **whole** is the floor. Only about nine in ten real digits lie among other real ones.
+# - **whole** is the floor. Only nine in ten real digits lie among other real ones.
 # - **blur**: both distances and recall notice, but *precision rises*.
-# - **noise** hardly disturbs a reader, and is the worst of all by both distances.
-# - **one pixel right** goes unnoticed: these features hardly see a shift of one pixel.
+# - **noise** of this size hardly disturbs us, but is the worst of all by both distances; the classifier reads 91 % of
+#   these digits.
+# - **one pixel right** goes unnoticed, as these features hardly see it.
 # - **no sevens**: precision does not notice, as every digit that is there is good. The distance does, and recall
 #   falls a little.
-# - **fifty, each moved**: precision is also blind to a network that repeats itself, while recall is nearly zero. What
-#   recall notices is the repetition: the third neighbour of a near-copy is another near-copy, so the balls are tiny.
-#   The same fifty digits, once each, have recall 0.95; all 2,000 digits in ten near-copies each, which lack nothing,
-#   have 0.08.
-# - **copies** of the real digits are *better than real digits* by every number but the last, which should alarm you.
-#   (Minus 0.00 is rounding. The kernel distance falls below 0, as its last sum compares each digit with its own
-#   copy.) The alarm works only because we compare with the very set that was copied: copies of training digits,
-#   compared with test digits, would look like "whole".
+# - **fifty, each moved**: precision is also blind to a network that repeats itself, while recall is nearly zero. It
+#   notices the repetition: the third neighbour of a near-copy is another near-copy, so the balls are tiny. The same
+#   fifty, once each, have recall 0.95; all 2,000 in ten near-copies each, which lack nothing, 0.08.
+# - **copies** of the real digits are *better than real digits* by every number but the last, the alarm. The alarm
+#   works only because we compare with the very set that was copied; compared with test digits, copies of training
+#   digits would look like "whole".
 # - **Gaussian** vectors have the right means and covariances, and the distance looks at nothing else. Precision and
 #   the kernel distance notice.
 #
-# So no single number will do. The next cell asserts the numbers behind this:
+# No single number will do, as the next cell asserts:
 
 # %%
 if data.digits() == "mnist" and half >= 2000:
     whole, blur, fifty = (measured[name] for name in ("whole", "blur", "fifty, each moved"))
     assert abs(whole.precision - 0.9) < 0.03 and blur.kernel > 0.5
     assert blur.precision > whole.precision and blur.recall < whole.recall - 0.1
+    assert blur.distance > 5 * whole.distance
     noisy, gaussian = measured["noise"], measured["Gaussian"]
+    assert abs(np.mean(judges.labels(sets["noise"]) == labels[half : 2 * half]) - 0.91) < 0.02
+    assert np.mean(judges.labels(sets["no sevens"]) == 7) < 0.005
+    assert len(np.unique(sets["fifty, each moved"], axis=0)) == half
     assert noisy.distance == max(one.distance for one in measured.values())
     assert noisy.kernel == max(one.kernel for one in measured.values())
     by_a_pixel = abs(np.subtract(measured["one pixel right"], whole))[:4]
@@ -349,7 +352,7 @@ if data.digits() == "mnist" and half >= 2000:
     assert copies.distance < whole.distance and copies.kernel < whole.kernel
     assert copies.precision == copies.recall == 1 and copies.nearest == 0
     assert sum(one.nearest == 0 for one in measured.values()) == 1
-    assert gaussian.distance < 3 * whole.distance and gaussian.kernel > 0.3
+    assert whole.distance < gaussian.distance < 3 * whole.distance and gaussian.kernel > 0.3
     assert gaussian.precision < 0.1
 
 # %% [markdown]
@@ -369,9 +372,9 @@ def draw(count, steps, **options):
     return last.x_t
 
 
-def surely(less, more):
-    """Beyond three standard errors of the difference."""
-    return less.value + 3 * np.hypot(less.error, more.error) < more.value
+def surely(less, more, errors=3):
+    """Beyond so many standard errors of the difference."""
+    return less.value + errors * np.hypot(less.error, more.error) < more.value
 
 
 drawn, (reference, of_test) = draw(COUNT, STEPS, seed=SEED), judges.reference()
@@ -387,17 +390,22 @@ shares = [metrics.precision_recall(of_test[:COUNT], x) for x in (of_drawn, of_tr
 for name, (precision, recall) in zip(("drawn", "real "), shares, strict=True):
     print(f"{name}: precision {precision}, recall {recall}")
 if data.digits() == "mnist" and COUNT == 1000:
-    assert 2.5 < apart < 4 and surely(shares[0][0], shares[1][0])
-    assert shares[0][1].value > shares[1][1].value
+    assert 2.8 < apart < 3.7 and surely(shares[0][0], shares[1][0])
+    assert np.allclose(np.array(shares)[:, :, 0], ((0.83, 0.93), (0.88, 0.87)), atol=0.015)
+    third = [
+        [np.sort(np.linalg.norm(x - one, axis=1))[3] for one in x]
+        for x in (of_drawn, of_train)
+    ]
+    assert np.allclose(np.median(third, axis=1), (2.54, 2.20), atol=0.05)
 
 # %% [markdown]
-# The distance is some three standard errors above the floor: these digits can be told from real ones, if one sees a
-# thousand of them. Precision shows one way: 17 in 100 lie where real digits do not, against 12 of real ones. Recall
-# is even above that of real digits. That does not speak for the network, as recall hardly noticed missing sevens.
+# The distance is some three standard errors above the floor: a thousand of these digits can be told from real ones.
+# Precision shows one way: 17 in 100 do not lie among real digits, against 12 of real ones. Recall is even above that
+# of real digits: the drawn ones lie farther apart, so that their balls are larger (median radius 2.5 against 2.2).
 #
 # Are all kinds there, in the right shares? **Were they copied?** We look up the nearest training digit of each drawn
-# one. Ones have little ink and look alike, so that the nearest of all would always be ones. We therefore divide each
-# distance by the median over test digits of its kind.
+# one. Ones have little ink and look alike: the nearest pairs would all be ones. We therefore divide each distance by
+# the median over test digits of its kind.
 
 # %%
 share_drawn = np.bincount(judges.labels(drawn), minlength=10) / COUNT
@@ -414,8 +422,8 @@ axis.bar(np.arange(10) + 0.2, share_drawn, 0.4, yerr=error, color=plots.BLUE, la
 axis.set(xticks=range(10), xlabel="digit", ylabel="share")
 figure.legend(loc="outside upper center", ncols=2, frameon=False)
 if data.digits() == "mnist" and COUNT == 1000:
-    assert share_drawn.min() > 0.05 and off.argmin() == 1 and -4 < off.min() < -2.5
-    assert 0.005 < as_far < 0.05
+    assert share_drawn.min() > 0.05 and off.argmin() == 1 and -3.3 < off.min() < -3
+    assert 0.013 < as_far < 0.025
 plots.show(
     figure,
     "Ten pairs of bars near a tenth: the shares of the digits, among the training digits and "
@@ -433,8 +441,8 @@ for name, x in {"drawn": relative, "test": real_relative}.items():
     median, hundredth = np.quantile(x, (0.5, 0.01))
     print(f"{name:5}: median {median:.2f}, hundredth {hundredth:.2f}, nearest {x.min():.2f}")
 if data.digits() == "mnist" and COUNT >= 1000:
-    assert (np.quantile(relative, (0.01, 0.5)) > np.quantile(real_relative, (0.01, 0.5))).all()
-    assert relative.min() > 0.8 * real_relative.min()
+    farther = np.quantile(relative, (0.01, 0.5)) / np.quantile(real_relative, (0.01, 0.5))
+    assert abs(farther - (1.09, 1.06)).max() < 0.03 and relative.min() > real_relative.min()
 plots.show_filmstrip(
     [drawn[closest], train[index[closest]]],
     "Eight drawn digits, and below each the training digit nearest to it: alike, but not the "
@@ -443,18 +451,17 @@ plots.show_filmstrip(
 )
 
 # %% [markdown]
-# All kinds are there. Measured against their share among the training digits, the ones are the lowest, by three
-# standard errors. One of ten kinds is that far off by chance in one of some 55 draws: a hint, and no proof, that the
-# shares are not quite right.
+# All kinds are there. The ones are the lowest, three standard errors below their share among the training digits. By
+# chance, some kind is that far off in one of 55 draws: a hint, not a proof, that the shares are not quite right.
 #
 # We see no sign of copying. The drawn digits are a little farther from the training digits than test digits are, in
-# the median and in the nearest hundredth, and the nearest of all is no nearer. This search in pixels would miss a
-# copy that was moved by one pixel.
+# the median, the nearest hundredth and the nearest of all. This search in pixels would miss a copy moved by one
+# pixel.
 #
 # ## Table 1 of the DDIM paper
 #
-# How much noise should a sampler add? The DDIM paper answers with the FID of small photographs (CIFAR-10), for
-# several numbers of steps, several $\eta$, and the larger noise $\hat\sigma$ of DDPM.
+# How much noise should a sampler add? The DDIM paper answers with FIDs of small photographs (CIFAR-10) for several
+# numbers of steps, several $\eta$, and DDPM's larger noise $\hat\sigma$.
 
 # %%
 PAPER_STEPS = [10, 20, 50, 100, 1000]
@@ -475,17 +482,16 @@ plots.plot_estimates(
 )
 
 # %% [markdown]
-# Three things stand out: noise makes the pictures worse, and by more in few steps; $\hat\sigma$ is hopeless in few
-# steps; with all thousand steps it is the best. Are these properties of the samplers, or do they come from the
-# network's mistakes? We take the mistakes away: lesson 06's three clouds in the plane, here all of one width, have a
-# perfect denoiser. As features we take the position of a point relative to the centre of its cloud. They show the
-# width of the clouds: noise that is left makes them too wide, variation that is lost too narrow. Points that end
-# farther than 0.3, six widths, from every centre would widen them too, so we count these strays apart.
+# Three things stand out: larger $\eta$ is worse, most in few steps; $\hat\sigma$ is hopeless in few steps, and the
+# best with all thousand. Are these properties of the samplers, or do they come from the network's mistakes? We remove
+# the mistakes: for lesson 06's three clouds in the plane, here equally wide, we know the perfect denoiser. The
+# features are a point's offsets from the nearest centre. They show the width of the clouds: noise that is left makes
+# it too large, variation that is lost too small. Points farther than 0.3, six widths, from every centre would widen
+# them too, so we count these strays separately.
 #
-# We visit the same times as the paper's code. For CIFAR-10 these are *quadratic* (DDIM, appendix D.2); in the code
-# they are the squares of an even grid from 0 to $\sqrt{0.8\, T}$, so ten steps visit 801, 633, 484, ..., 40, 10, 1
-# and 0, if we count as we do from $t=1$. The smallest squares round to the same times, so that "50" and "100" steps
-# are 49 and 96.
+# We visit the times of the paper's code. For CIFAR-10 they are *quadratic* (DDIM, appendix D.2), the squares of an
+# even grid from 0 to $\sqrt{0.8\, T}$: ten steps visit 801, 633, 484, ..., 40, 10, 1 and 0. As some squares fall on
+# the same time, "50" and "100" steps are 49 and 96; a thousand steps visit all times.
 
 # %%
 centres = np.array([[-1.0, -0.6], [1.0, -0.6], [0.0, 1.1]])
@@ -532,11 +538,14 @@ def told(x):
 
 
 assert quadratic(10) == [801, 633, 484, 356, 247, 159, 89, 40, 10, 1, 0]
+assert [len(quadratic(n)) - 1 for n in PAPER_STEPS[:4]] == [10, 20, 49, 96]
 walks = {name: {n: walk_plane(name, quadratic(n)) for n in PAPER_STEPS[:4]} for name in ETAS}
 print("in ten steps, distances in ten-thousandths:")
 for name in ("eta 0", "eta 1", "sigma-hat"):
     walks[name][1000] = walk_plane(name, range(1000, -1, -1))
     print(f"{name:9} {told(walks[name][10])}")
+widths = [offsets(walks[name][10]).std() for name in ("eta 1", "sigma-hat")]
+assert np.allclose(widths, (0.033, 0.091), atol=0.1 / POINTS**0.5)
 exact = {name: {n: off_width(x) for n, x in ends.items()} for name, ends in walks.items()}
 plots.plot_estimates(
     exact,
@@ -546,11 +555,11 @@ plots.plot_estimates(
 )
 
 # %% [markdown]
-# In ten steps, $\eta=1$ and $\hat\sigma$ fail in opposite ways. The clouds of $\eta=1$ have width 0.033 in place of
-# 0.05, those of $\hat\sigma$ 0.091. $\eta=1$ is some forty times as far from the truth as $\eta=0$; the more steps,
-# the smaller its excess. $\hat\sigma$ is the worst in 10 and 20 steps, and the best of the three in a thousand. So
-# samplers alone, without any network, *can* produce all of this. Not everything agrees: here $\hat\sigma$ overtakes
-# $\eta=1$ at 50 steps, in the paper only after 100. The comparisons:
+# In ten steps, $\eta=1$ and $\hat\sigma$ fail in opposite ways: the clouds have width 0.033 and 0.091 in place of
+# 0.05. $\eta=1$ is some forty times as far from the truth as $\eta=0$; the more steps, the smaller its excess.
+# $\hat\sigma$ is the worst in 10 and 20 steps, and the best of the three in a thousand. So samplers alone, without
+# any network, *can* produce all of this, though here $\hat\sigma$ overtakes $\eta=1$ at 50 steps, in the paper only
+# after 100:
 
 # %%
 if POINTS >= 10_000:
@@ -562,12 +571,11 @@ if POINTS >= 10_000:
     assert all(np.diff([at[n][1].value - at[n][0].value for n in PAPER_STEPS]) < 0)
 
 # %% [markdown]
-# Why does $\hat\sigma$ win in a thousand steps? Lesson 06 suggests why: what a step does not know about $x_0$ makes
-# the right variance larger than $\tilde\beta$. Could it also win in ten? Lesson 07's times are even, 1000, 900, ...,
-# 100, 0, and our network uses the cosine schedule. We try all four combinations. The quadratic times are now the
-# library's. They begin at $T$, as even ones do: at 801 the linear schedule keeps 4 % of the signal, but the cosine
-# schedule keeps 31 %. And they end with the step from 10 to 0: without the noisy step into $t=1$, $\hat\sigma$'s
-# distance is 21 in place of 33.5.
+# In a thousand steps $\hat\sigma$ wins, perhaps because, as lesson 06 shows, what a step does not know about $x_0$
+# makes the right variance larger than $\tilde\beta$. Could it also win in ten? Lesson 07's times are even, 1000, 900,
+# ..., 100, 0, and our network uses the cosine schedule. We try all four combinations. The quadratic times are now the
+# library's, which begin at $T$, as even ones do, and end with the step from 10 to 0: without a step into $t=1$,
+# $\hat\sigma$'s distance is 21 in place of 33.5.
 
 # %%
 cosine, ends, samplers = schedule.cosine(1000), {}, ("eta 0", "eta 1", "sigma-hat")
@@ -590,22 +598,24 @@ if POINTS >= 10_000:
         assert offsets(ends["even", "linear", name]).std() < 0.9 * width
         assert offsets(ends["even", "cosine", name]).std() < 0.6 * width
     none, one, most = (far["even", "cosine", name] for name in samplers)
-    assert surely(most, none) and surely(most, one) and one.value < 1.15 * none.value
-    assert abs(far["quadratic", "linear", "sigma-hat"].value - 21.1) < 2
+    assert surely(most, none) and surely(most, one)
+    assert np.allclose([none.value, one.value, most.value], (19.4, 21.2, 10.9), atol=1)
+    assert abs(far["quadratic", "cosine", "eta 0"].value - 0.4) < 0.1
+    without = off_width(walk_plane("sigma-hat", [t for t in quadratic(10) if t != 1]))
+    both = far["quadratic", "linear", "sigma-hat"].value, without.value
+    assert np.allclose(both, 21, atol=2)
     for name in samplers[:2]:
         assert surely(far["quadratic", "cosine", name], far["even", "cosine", name])
-assert np.allclose(
-    [chain.signal_rate[801] for chain in (linear, cosine)], (0.04, 0.31), atol=0.01
-)
 
 # %% [markdown]
 # *Quadratic times*: $\hat\sigma$ leaves noise with either schedule, and is the worst. *Even times with the linear
-# schedule* are bad for all: 7 to 10 per cent of the points end between the clouds. Only *even times with the cosine
-# schedule* leave neither strays nor noise: all clouds are too narrow, those of $\hat\sigma$ the least, and it is the
-# best. So the order of the samplers in such a table also depends on the schedule and on the visited times.
+# schedule* are bad for all: 7 to 10 per cent of the points end between the clouds. *Even times with the cosine
+# schedule* leave neither strays nor noise, but all clouds too narrow, those of $\hat\sigma$ the least: it is the
+# best, though far behind $\eta=0$ at quadratic times (11 against 0.4). So the order of the samplers depends on the
+# schedule and on the visited times.
 #
-# And our digits? This table was measured once, with a thousand digits a cell, and comes with the library. We check
-# three cells:
+# And our digits? This table, a thousand digits a cell, was measured once, and a test compares the text with it; we
+# check three cells:
 
 
 # %%
@@ -643,43 +653,40 @@ plots.show(
 )
 
 # %%
+fresh = {}
 for name in samplers:
     x = draw(COUNT, 10, seed=SEED + 7, eta=ETAS[name], large_noise=name == "sigma-hat")
-    here = metrics.frechet_distance(judges.features(x), reference)
-    print(f"{name:9} in 10 steps: {here}; in the table {ten[name]}")
-    if data.digits() == "mnist" and COUNT == 1000:  # as many as the table's
-        assert abs(here.value - ten[name].value) < 2 * np.hypot(here.error, ten[name].error)
-columns = zip(*(curve(f"distance, {name}").values() for name in [*ten][:4]), strict=False)
-assert not any(surely(min(column), max(column)) for column in columns)
+    fresh[name] = metrics.frechet_distance(judges.features(x), reference)
+    print(f"{name:9} in 10 steps: {fresh[name]}; in the table {ten[name]}")
+if data.digits() == "mnist" and COUNT == 1000:  # as many as the table's
+    assert not any(surely(*sorted((fresh[name], ten[name])), errors=1.15) for name in samplers)
+    assert abs(fresh["eta 0"].value - fresh["eta 1"].value - 0.2) < 0.1
 
 # %% [markdown]
-# At even times, with the cosine schedule, $\hat\sigma$ was the best in the plane, yet our network's digits are
-# clearly the worst with it in ten steps (dashed: the floor). Presumably our network, unlike the oracle, leaves noise
-# that it was not told of (lesson 07's specks).
+# In the plane, with these even times and the cosine schedule, $\hat\sigma$ was the best; our digits are clearly the
+# worst with it in ten steps (dashed: the floor), presumably because the network leaves noise (lesson 07's specks).
 #
 # Quadratic times, in ten steps, make the digits of all three samplers more than twice as bad. In the plane, with the
-# same schedule, they make $\eta=0$ and $\eta=1$ *better*. So the best times for a perfect denoiser need not be the
-# best for a network; what makes the difference, we have not measured.
+# same schedule, they make $\eta=0$ and $\eta=1$ *better*. From the plane to our digits the network, the data and the
+# measure change at once; which of them makes the difference, we have not measured.
 #
-# At even times and with our schedule, no gap such as the paper's between $\eta=0$ and $\eta=1$ appears for the
-# digits: among the four $\eta$, at equal numbers of steps, no difference is beyond three standard errors. This is a
-# weak statement: the error bars are long. In ten steps the perfect denoiser agrees: with the same times and schedule
-# $\eta=0$ and $\eta=1$ differ little (19 and 21 ten-thousandths, not 0.14 and 5.8). $\eta=1$ lies *below* $\eta=0$ at
-# every number of steps except 20, by up to two errors, but these cells start from the same noises. If it is real, a
-# reason may be that fresh noise lets later steps correct a network's errors (Karras et al. 2022, section 4).
+# At even times and with our schedule, the paper's gap between $\eta=0$ and $\eta=1$ does not appear: at equal numbers
+# of steps no two of the four $\eta$ differ by three standard errors, though these are large. Nor does it in the plane
+# with the same times and schedule (19 and 21 ten-thousandths, not 0.14 and 5.8). $\eta=1$ even lies *lower*, except
+# in 20 steps, by up to two errors; but all cells start from the same noises. (Fresh noise can let later steps correct
+# errors: Karras et al. 2022, section 4.)
 #
-# $\eta=1$ in 200 steps, lesson 06's digits, beats $\eta=0$ in ten, lesson 07's, by nearly four standard errors. This
-# answers the lesson's first question: lesson 06's digits are better.
+# $\eta=1$ in 200 steps, lesson 06's digits, beats $\eta=0$ in ten, lesson 07's, by nearly four standard errors:
+# lesson 06's digits are better.
 #
-# With other noises than the table's, in ten steps, the distances differ by at most 1.1 standard errors, yet the lead
-# of $\eta=1$ over $\eta=0$ shrinks from 1.0 to 0.2. Do not read an order out of a table without error bars.
+# With other noises, ten steps give distances within 1.1 standard errors of the table's, yet the lead of $\eta=1$ over
+# $\eta=0$ shrinks from 1.0 to 0.2: an order without error bars means little.
 #
 # ## Table 2: there and back
 #
 # Lesson 07 walked digits to their noises and back with $\eta=0$. What is lost on the way, by the number of steps?
 
 # %%
-assert surely(curve("distance, eta 1")[200], ten["eta 0"])
 paper = {10: 0.014, 20: 0.0065, 50: 0.0023, 100: 0.0009, 200: 0.0004, 500: 1e-4, 1000: 1e-4}
 plots.plot_estimates(
     {"our digits": curve("reconstruction"), "DDIM, table 2": paper},
@@ -689,21 +696,17 @@ plots.plot_estimates(
 )
 
 # %% [markdown]
-# Ours falls up to 200 steps; the rise at 1,000 is within its error. It begins lower, presumably as most of a digit's
-# picture is plain paper, which is easily brought back. We cannot say whether it ends higher: at 1,000 steps it is two
-# standard errors above the paper's. (As in the paper, pixels are scaled to $[0, 1]$: divide lesson 07's errors by
-# four.)
+# Ours falls up to 200 steps; the rise at 1,000 is within its error. It begins lower, presumably because most of a
+# digit's picture is plain paper. Whether it ends higher is open: at 1,000 steps it is two standard errors above the
+# paper's. (Pixels are in $[0, 1]$ here: divide lesson 07's errors by four.)
 #
 # ## What did each step buy?
 #
-# These rows, too, were measured once and come with the library; the asserts check that the text agrees with them.
-# Five networks were trained from scratch by lesson 05's recipe, for 2,400 steps each: one for each of the first four
-# rows, and one for the velocity, with which the last six rows draw. All of this was done with three seeds. Each of
-# the first six rows adds one idea to the row above and draws in 50 steps; the last four compare two samplers at 10
-# and 200 steps.
-#
-# An error bar combines the standard error of the mean of three trainings with the whole drawing error of one, as all
-# trainings draw from the same noises.
+# These rows, too, were measured once; asserts and a test compare the text with them. Five networks were trained by
+# lesson 05's recipe, for 2,400 steps each and with three seeds: one for each of the first four rows, and one for the
+# velocity, with which the last six rows draw. Each of the first six rows draws in 50 steps and changes one thing in
+# the row above, the second row two; the last four compare two samplers at 10 and 200 steps. An error bar combines the
+# standard error of three trainings' mean with one training's drawing error, as all draw from the same noises.
 
 # %%
 ending, ladder, apart = ", trained 2400 steps, seed 0", {}, {}
@@ -726,7 +729,6 @@ assert not surely(gaussian, told_time)
 assert (apart["the noise as target"] > apart["the velocity as target"]).all()
 assert not surely(told_time, ladder["the velocity as target"])
 assert abs(apart["averaged weights"] - apart["the velocity as target"]).max() < 0.3
-assert not surely(curve("distance, eta 1")[1000], curve("distance, eta 0")[1000])  # above
 ddpm, ddim = ([ladder[f"{name}, {n} steps"] for n in (10, 200)] for name in ("DDPM", "DDIM"))
 assert surely(ddpm[1], ddim[1]) and not surely(ddpm[0], ddim[0])
 assert not surely(ddim[1], ladder["averaged weights"])
@@ -737,25 +739,20 @@ plots.show(
 )
 
 # %% [markdown]
-# We had expected each row to be better than the one above it. After 2,400 steps this is not so.
+# We had expected each row to beat the one above. It does not.
 #
-# - *Gaussian noise*: the second row changes two things, the noise and the sampler, which are lesson 01's in the
-#   first row. Together they are a gain, from 9.8 to 7.5.
-# - *Telling the network the time* is no gain. In all three trainings the network that is not told draws better
-#   digits, by less than three errors. A possible reason, untested: on the way back $x_t$ is never quite as noisy as
-#   the given time says (lesson 07's specks). The told network relies on this time; the other must judge the noise
-#   from the picture.
-# - *The noise as target* is a loss, from 8.8 to 12.8. Two possible reasons, neither tested here: near $t=1000$ a
-#   small error of the noise is a large one of the picture (lesson 03), and the learning rate was searched for the
-#   velocity.
-# - *The velocity* is as good as the picture, as far as we can tell; *averaged weights* gain nothing at the end of a
-#   falling learning rate.
-# - *DDPM's noise* in 200 steps is the second gain, from 9.3 to 7.1. Without it, 200 steps are no better than 50; in
-#   ten, its gain is within three errors. Of the settings tried, 200 noisy steps are the best for this network.
+# - *Gaussian noise* with its sampler, in place of lesson 01's noise and sampler, is a gain, from 9.8 to 7.5.
+# - *Telling the network the time* is no gain: in all three trainings the network that is not told draws better
+#   digits, by less than three errors. Why, we have not found out.
+# - *The noise as target* is a loss, from 8.8 to 12.8. (The learning rate was searched for the velocity.)
+# - *The velocity* is no gain over the picture: worse in all three trainings, by less than three errors. *Averaged
+#   weights* change nothing.
+# - *DDPM's noise* in 200 steps is the second gain, from 9.3 to 7.1. Without it, 200 steps are hardly better than 50;
+#   in ten, its gain is within three errors.
 #
-# Trust only the large gaps. The packaged network differs from the averaged weights in four ways: a third block, more
-# steps, batches twice as large, a longer average. Together they bring 9.6 down to 1.4; which of them matters most, we
-# have not measured.
+# Trust only the large gaps: trained with TensorFlow, not JAX, the first row's seed 0 gives 11.4 in place of 10.1. The
+# packaged network has a third block, more steps, batches twice as large and a longer average. Together they bring 9.6
+# down to 1.4; which matters most, we have not measured.
 #
 # ## Recap
 #
@@ -773,8 +770,8 @@ plots.show(
 #
 # <details><summary>Answer</summary>
 #
-# The network's distance rises from 1.6 to 2.4 and the floor from 0.4 to 1.0: half the digits, more of the bias. What
-# has no bias stays, within error bars that grow: extrapolated 1.7 ± 1.6, kernel distance 0.36 ± 0.16.
+# The network's distance rises from 1.6 to 2.4 and the floor from 0.4 to 1.0: fewer digits, more bias. Estimates
+# without bias agree within their larger errors: extrapolated 1.7 ± 1.6, kernel distance 0.36 ± 0.16.
 #
 # </details>
 #
@@ -784,9 +781,9 @@ plots.show(
 #
 # <details><summary>Answer</summary>
 #
-# With one neighbour the balls are small, and only 64 % of real digits lie among real ones; with ten, 99 % do. The
-# order of recall stays. With ten neighbours the columns have little left to tell: the fifty have precision 1.00, and
-# even blurred digits have recall 0.87. So always report the number of neighbours and of pictures.
+# With one neighbour, only 64 % of real digits lie among real ones; with ten, 99 %. Among the sets of digits the order
+# of recall stays. With ten neighbours the columns have little left to tell: the fifty have precision 1.00, even
+# blurred digits recall 0.87. So always report the number of neighbours and of pictures.
 #
 # </details>
 #
@@ -796,9 +793,9 @@ plots.show(
 #
 # <details><summary>Answer</summary>
 #
-# The scale is different: whole digits are at 0.0000001. Blur is now the worst, more than a thousand times as far as
-# whole digits; that the sevens are missing is hardly seen. These random features see blur better than kinds: with
-# them the nearest digit is of the same kind for only 55 %, against 99.6 % with the trained ones.
+# Whole digits are now at 0.0000001. Blur is the worst, thousands of times as far; missing sevens are hardly seen.
+# Random features see blur better than kinds: their nearest digit is of the same kind for 55 %, the trained ones' for
+# 99.6 %.
 #
 # </details>
 #

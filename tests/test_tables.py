@@ -10,7 +10,7 @@ import tables
 import tables_08
 import tables_09
 import weights as recipes
-from lessons_lib import data, judges, sampling, scenes, schedule, training, weights
+from lessons_lib import data, judges, metrics, sampling, scenes, schedule, training, weights
 
 # ---- cells of any lesson
 
@@ -142,6 +142,48 @@ def test_the_lesson_has_all_its_cells():
         if one.name in found:
             assert found[one.name]["settings"] == json.loads(json.dumps(one.settings)), one.name
             assert found[one.name]["weights"].keys() == set(one.weights), one.name
+
+
+def test_lesson_08_says_what_its_cells_say():
+    """What it tells of its tables beyond what its own asserts hold."""
+    table = {name: metrics.Estimate(one["value"], one["error"]) for name, one in weights.results("08").items()}
+
+    def curve(kind):
+        return {n: table[f"{kind}, {n} steps"] for n in tables_08.STEPS}
+
+    def errors_apart(less, more):
+        return (more.value - less.value) / np.hypot(less.error, more.error)
+
+    none, one, back = curve("distance, eta 0"), curve("distance, eta 1"), curve("reconstruction")
+    ahead = {n: errors_apart(one[n], none[n]) for n in tables_08.STEPS}
+    assert [n for n in ahead if ahead[n] < 0] == [20]
+    assert 1.5 < max(ahead.values()) < 2.1
+    assert none[10].value - one[10].value == pytest.approx(1.0, abs=0.1)
+    assert 3.5 < errors_apart(one[200], none[10]) < 4  # nearly four
+    falling = [back[n].value for n in (10, 20, 50, 100, 200)]
+    assert (np.diff(falling) < 0).all()
+    assert falling[0] == pytest.approx(0.002, abs=0.0005)
+    assert errors_apart(back[200], back[1000]) < 3
+    assert 1.5 < errors_apart(metrics.Estimate(1e-4, 0.0), back[1000]) < 2.5
+    each = {
+        name: [table[f"ladder, {name}, trained 2400 steps, seed {seed}"].value for seed in range(3)] for name in tables_08.LADDER
+    }
+    assert np.round([np.mean(values) for values in each.values()], 1).tolist() == [
+        9.8,
+        7.5,
+        8.8,
+        12.8,
+        9.5,
+        9.6,
+        9.9,
+        7.1,
+        11.7,
+        9.3,
+    ]
+    assert np.less(each["told the time"], each["the velocity as target"]).all()
+    assert np.less(each["DDIM, 200 steps"], each["averaged weights"]).all()  # hardly better
+    assert np.mean(each["DDPM, 10 steps"]) < np.mean(each["DDIM, 10 steps"])
+    assert round(none[50].value, 1) == 1.4
 
 
 def test_the_error_of_a_walk_there_and_back(small):
