@@ -16,9 +16,9 @@
 #
 # [Lesson 04](04_unet.ipynb) built a network that has learned nothing yet. What should it learn in order to draw new
 # digits? The answer starts from the likelihood of a digit, an integral that nobody can compute, and ends, four steps
-# later, with a regression so plain that `compile("mse")` and `fit` will do. We take the four steps, each with a
-# check, then write the training loop by hand, and then let it run for some minutes. At the end the network draws
-# digits.
+# later, with a regression so plain that `compile("mse")` and `fit` will do. We take the four steps, the first three
+# with checks, then write the training loop by hand, and then let it run for some minutes. At the end the network
+# draws digits.
 
 # %% [markdown]
 # **You will**
@@ -94,10 +94,9 @@ linear, cosine = schedule.linear(T), schedule.cosine(T)
 #
 # Good parameters make the real digits likely: $-\log p_\theta(x_0)$ should be small. But $p_\theta(x_0)$ is an
 # integral over *all* paths from noise to $x_0$, $\int p_\theta(x_{0:T})\, dx_{1:T}$, which cannot be computed. Here
-# $x_{0:T}$ is a whole path, $x_0, x_1, \dots, x_T$, and its probability is the probability of its start times that of
-# all its steps, $p(x_T) \prod_t p_\theta(x_{t-1} \mid x_t)$. The forward chain $q$, read backwards, gives us paths
-# that do end in $x_0$. We multiply and divide by its probability, and the integral becomes an average $E_q$ over such
-# paths:
+# $x_{0:T}$ is a whole path, $x_0, x_1, \dots, x_T$, and its probability is that of its start times those of its
+# steps, $p(x_T) \prod_t p_\theta(x_{t-1} \mid x_t)$. The forward chain $q$, read backwards, gives us paths that do
+# end in $x_0$. We multiply and divide by its probability, and the integral becomes an average $E_q$ over such paths:
 #
 # $$p_\theta(x_0) = \int q(x_{1:T} \mid x_0)\, \frac{p_\theta(x_{0:T})}{q(x_{1:T} \mid x_0)}\, dx_{1:T} = E_q\left[\frac{p_\theta(x_{0:T})}{q(x_{1:T} \mid x_0)}\right]$$
 #
@@ -144,7 +143,7 @@ def follow(world, sigma2):
     return mean, variance
 
 
-x = numbers = rng.normal(m, np.sqrt(s2), (20_000, 1))
+x = numbers = rng.normal(m, np.sqrt(s2), (80_000, 1))
 truth = -log_normal(numbers, *follow(little, beta))
 bound = np.zeros_like(x)
 for t in range(1, short.T + 1):
@@ -155,7 +154,7 @@ bound -= log_normal(x, 0, 1)
 
 error, gap = bound.std() / np.sqrt(len(x)), bound - truth
 print(f"-log p(x_0) is {truth.mean():.3f}; L, from walks, {bound.mean():.3f} ± {error:.3f}")
-assert 5 * gap.std() / np.sqrt(len(x)) < gap.mean() < 0.1
+assert abs(gap.mean() - 0.044) < 5 * gap.std() / np.sqrt(len(x)) < 0.01
 
 # %% [markdown]
 # With $\sigma_t^2 = \beta_t$, the bound holds, and it lies close above the truth. The gap between the two is the
@@ -184,7 +183,7 @@ assert 5 * gap.std() / np.sqrt(len(x)) < gap.mean() < 0.1
 # Averaging a logarithm of $q / p$ over $q$ gives a **Kullback-Leibler divergence**,
 # $D(q \,\|\, p) = E_q[\log q - \log p]$, which says how much worse $p$ explains what $q$ does, and is 0 if they are
 # equal. In the term for $t$ we average first over $x_{t-1}$, with $x_t$ and $x_0$ held fixed, which gives a
-# divergence. What remains depends only on $x_t$ and $x_0$, and over these the outer $E_q$ averages:
+# divergence. The outer $E_q$ then averages over $x_t$ and $x_0$:
 #
 # $$L = E_q\Big[\underbrace{D\big(q(x_T \mid x_0) \,\|\, p(x_T)\big)}_{L_T} + \sum_{t > 1}
 # \underbrace{D\big(q(x_{t-1} \mid x_t, x_0) \,\|\, p_\theta(x_{t-1} \mid x_t)\big)}_{L_{t-1}} \underbrace{- \log p_\theta(x_0 \mid x_1)}_{L_0}\Big] \quad \text{(DDPM, eq. 5)}$$
@@ -202,7 +201,7 @@ assert 5 * gap.std() / np.sqrt(len(x)) < gap.mean() < 0.1
 #
 # For a picture, we sum over its pixels. The last term, $L_0$, looks much the same. At $t = 1$ the posterior is the
 # single point $\tilde\mu_1 = x_0$, and $-\log p_\theta(x_0 \mid x_1)$ is
-# $(\tilde\mu_1 - \mu_\theta)^2 / (2 \sigma_1^2)$ plus a constant. (For pictures, DDPM gives each of the 256 grey
+# $(\tilde\mu_1 - \mu_\theta)^2 / (2 \sigma_1^2)$ plus a constant. (For pictures, DDPM gives each of a pixel's 256
 # values a probability instead; section 3.3.)
 #
 # So no walk is needed any more. For each $t$ one *jump* to $x_t$ is enough:
@@ -231,8 +230,8 @@ terms = terms - log_normal(numbers, jump(1)[-1], beta[1])  # L_0
 error_of_terms = terms.std() / np.sqrt(len(terms))
 print(f"L by walking {bound.mean():.3f} ± {error:.3f}")
 print(f"L from its terms {terms.mean():.3f} ± {error_of_terms:.3f}")
-assert abs(terms.mean() - bound.mean()) < 4 * np.hypot(error, error_of_terms) < 0.05
-assert error_of_terms > error
+assert abs(terms.mean() - bound.mean()) < 4 * np.hypot(error, error_of_terms) < 0.02
+assert 1.5 < error_of_terms / error < 2
 
 # %% [markdown]
 # Both ways give the same number, within their standard errors. The sorted sum is no more precise than the walk; the
@@ -278,14 +277,14 @@ for t in (2, 10, 20):
     noise, x_t, mu, tilde_beta, guess = jump(t)
     answer = little.predict_noise(x_t, np.full(len(x_t), t)).numpy()
     from_noise = x_t - beta[t] / np.sqrt(1 - alpha_bar[t]) * answer  # eq. 11
-    np.testing.assert_allclose(from_noise / np.sqrt(1 - beta[t]), guess, atol=1e-9)
+    np.testing.assert_allclose(from_noise / np.sqrt(1 - beta[t]), guess, rtol=1e-9, atol=1e-12)
 
     by_mean = (mu - guess) ** 2 / (2 * beta[t])  # eq. 8
     constant = divergence(0, tilde_beta, 0, beta[t])
     whole = divergence(mu, tilde_beta, guess, beta[t])
-    np.testing.assert_allclose(by_mean + constant, whole, atol=1e-9)
+    np.testing.assert_allclose(by_mean + constant, whole, rtol=1e-9, atol=1e-12)
     by_noise = bound_weight(short)[t - 1] * (noise - answer) ** 2  # eq. 12
-    np.testing.assert_allclose(by_noise, by_mean, atol=1e-9)
+    np.testing.assert_allclose(by_noise, by_mean, rtol=1e-9, atol=1e-12)
 
 # %% [markdown]
 # The three equations agree for every sample, to nine digits. **Is a fixed variance good enough?** There are two
@@ -359,17 +358,17 @@ plots.show(
 # %% [markdown]
 # The bound gives most weight to small $t$, which means to the last steps back and the finest grain of a picture.
 # Asking for the noise gives every time the same weight. Asking for $x_0$ gives almost none to small $t$. The velocity
-# is never trivial: at small $t$ it is nearly the noise, of which $x_t$ contains little, and at large $t$ nearly minus
-# the picture, of which $x_t$ contains little. Its weight of 25,000 at $t = 1000$ does no harm, because there the
-# noise is easy to guess. The guess $\hat\epsilon = x_t$ is wrong by little more than $\sqrt{\bar\alpha_t}\, x_0$,
-# which the factor $1 / \bar\alpha_t$ turns into the mean square of a pixel, about 1.
+# is never trivial: it is nearly the noise at small $t$ and nearly minus the picture at large $t$, and each time $x_t$
+# shows little of it. Its weight of 25,000 at $t = 1000$ is less than it seems, as the noise is easy to guess there:
+# the guess $\hat\epsilon = x_t$ is wrong by little more than $\sqrt{\bar\alpha_t}\, x_0$, which the factor
+# $1 / \bar\alpha_t$ turns into the mean square of a pixel, about 1.
 #
 # Which of them draws the best digits after some minutes of training? We measured it. Of two trainings of equal length
 # that differ only in the target, the one on the velocity reached a distance (explained below) of 14.1, and the one on
 # the noise 21.3. Of two others that differ only in the schedule, the cosine reached 19.3 and the linear 24.2. Each is
 # a single run with Adam, at a learning rate that we had searched for the velocity and the cosine, so the comparison
-# favours those two; drawing only 1,000 digits makes each number uncertain by 0.9. In another pair, $x_0$ with a
-# suitable weight for every $t$ reached 13.7 and the velocity 13.3, which is no difference. We train on **the
+# favours those two; drawing only 1,000 digits makes each number uncertain by 0.7 to 0.9. In another pair, $x_0$ with
+# a suitable weight for every $t$ reached 13.7 and the velocity 13.3, which is no difference. We train on **the
 # velocity, under the cosine schedule**.
 #
 # ## The loop, by hand
@@ -400,13 +399,13 @@ def learn(x_t, t, noise):
 
 
 # %%
-losses = []
-batches = data.load_digits("train", BATCH, seed=SEED).take(BY_HAND)
+losses, batches = [], data.load_digits("train", BATCH, seed=SEED).take(BY_HAND)
 for x_0, _ in plots.progress(batches, BY_HAND, "by hand", lambda: f"loss {losses[-1]:.3f}"):
     noise = tf.random.normal(tf.shape(x_0))  # 1. draw the noise
     t = tf.random.uniform((BATCH,), 1, T + 1, tf.int32)  # 2. and a time for each image
     x_t = diffusion.add_noise(x_0, noise, linear.at(t, like=x_0))  # 3. go forward
     losses.append(float(learn(x_t, t, noise)))  # 4. to 6.; and 7. go on to the next batch
+np.testing.assert_allclose(diffusion.to_noise(x_t, x_0, linear.at(t, x_0)), noise, atol=1e-3)
 assert np.mean(losses[-5:]) < choose(smoke=1.05, cpu=0.97, gpu=0.95)
 
 # %% [markdown]
@@ -420,7 +419,7 @@ assert np.mean(losses[-5:]) < choose(smoke=1.05, cpu=0.97, gpu=0.95)
 # of such pairs is all that Keras' own `compile` and `fit` need.
 #
 # **Earned.** `data.noisify` makes these pairs inside `tf.data`, on other threads while the network computes. To check
-# that `fit` then does the same as our loop, we take two steps with each, from the same weights and on the same pairs.
+# that `fit` then does our steps 4 to 6, we take two steps with each, from the same weights and on the same pairs.
 # Adam keeps running means of the gradients and of their squares, so if these agree, the gradients agreed as well.
 
 # %%
@@ -436,7 +435,8 @@ network.compile(keras.optimizers.Adam(1e-4), "mse")
 network.optimizer.build(network.trainable_variables)
 by_fit = network.fit(pairs, steps_per_epoch=1, epochs=2, shuffle=False, verbose=0)
 
-assert abs(by_hand[0] - 1) < 0.05  # it starts by answering 0
+answer_0 = np.mean(np.square(next(iter(pairs))[1]))
+assert abs(by_hand[0] - answer_0) < 1e-5  # which it starts with
 print("by hand", np.round(by_hand, 5), "and fit", np.round(by_fit.history["loss"], 5))
 np.testing.assert_allclose(by_fit.history["loss"], by_hand, rtol=1e-4)
 for ours, theirs in zip(optimizer.variables, network.optimizer.variables, strict=True):
@@ -454,10 +454,10 @@ for ours, theirs in zip(optimizer.variables, network.optimizer.variables, strict
 # %%
 unseen = data.load_digits("test[:1000]", BATCH)
 frozen = data.noisify(unseen, cosine, diffusion.to_velocity, seed=1).take(VALIDATION)
-times, again = (np.concatenate([t for (_, t), _ in frozen]) for _ in range(2))
-np.testing.assert_array_equal(times, again)
+times = np.concatenate([t for (_, t), _ in frozen])
+v, again = (np.concatenate([target for _, target in frozen]) for _ in range(2))
+np.testing.assert_array_equal(v, again)
 
-v = np.concatenate([target for _, target in frozen])
 mean_digit = -cosine.noise_rate[times][:, None, None, None] * digits.numpy().mean(axis=0)
 blind = np.square(v - mean_digit).mean(axis=(1, 2, 3))
 print(f"always answering 0 costs {np.square(v).mean():.3f}; seeing t alone {blind.mean():.3f}")
@@ -504,16 +504,16 @@ for name, one in {"hardly trained": network, "trained": trained}.items():
     )
     print(f"the shortest is {lengths[-1] / lengths[0]:.1%} of the longest")
     print(f"  after five rounds all lengths are in {after[-1]:.2f} to {after[0]:.2f}")
-    assert share > 0.2
+    assert share > (0.5 if data.digits() == "mnist" else 0.2)
     assert lengths[-1] < 0.05 * lengths[0]
-    assert 0.4 < after[-1] < after[0] < 1.3
+    assert 0.66 < after[-1] < after[0] < 1.21
 
 # %% [markdown]
 # A few directions dominate, and a step along $G$ hardly moves along the others. **Muon** (Jordan et al. 2024) steps
 # along $U V^\top$ instead, which has the same directions, all of one length. It does not need the decomposition
-# itself. Each round of the function above multiplies the matrix $X$ with itself in such a way that its directions
-# stay, while every length $\lambda$ becomes $3.44\,\lambda - 4.78\,\lambda^3 + 2.03\,\lambda^5$. Five rounds bring
-# all lengths of these gradients close to 1.
+# itself. The function above divides $G$ by its norm. Each round then multiplies the result $X$ with itself so that
+# its directions stay, while every length $\lambda$ becomes $3.44\,\lambda - 4.78\,\lambda^3 + 2.03\,\lambda^5$. Five
+# rounds bring all lengths of these gradients close to 1.
 #
 # **Earned.** `optimizers.Muon` does this to the momentum of every kernel, a weighted sum of past gradients. The
 # result is multiplied by $0.2 \sqrt{\max(\text{rows}, \text{columns})}$, which makes a step about as large as Adam's
@@ -525,8 +525,9 @@ for name, one in {"hardly trained": network, "trained": trained}.items():
 moved = keras.Variable(tf.zeros_like(gradient))
 muon = optimizers.Muon(1.0, nesterov=False)
 muon.build([moved])
-muon.apply([gradient], [moved])
-step = -0.2 * max(matrix.shape) ** 0.5 * orthogonalize(matrix)
+for one in (gradient, tf.zeros_like(gradient)):  # the second step is momentum alone
+    muon.apply([one], [moved])
+step = -0.4 * max(matrix.shape) ** 0.5 * orthogonalize(matrix)
 np.testing.assert_allclose(moved.numpy().reshape(matrix.shape), step, atol=2e-3)
 
 # %% [markdown]
@@ -535,9 +536,9 @@ np.testing.assert_allclose(moved.numpy().reshape(matrix.shape), step, atol=2e-3)
 # from 2e-3 to 1e-2, so the exact value matters little.) Then it falls to zero along a cosine, so that large steps
 # come first and small ones last.
 #
-# **Averaged weights.** At a high learning rate the weights jitter around a good place, and a mean over their recent
-# values lies closer to it than their present value does. The **exponential moving average** (EMA) keeps such a mean
-# at little cost. After step $n$, counted from 1, it becomes
+# **Averaged weights.** At a high learning rate the weights jitter around a good place, and the mean of recent values
+# lies closer to it than the present ones. The **exponential moving average** (EMA) keeps such a mean at little cost.
+# After step $n$, counted from 1, it becomes
 #
 # $$\bar\theta \leftarrow d\, \bar\theta + (1 - d)\, \theta, \qquad d = \min\big(0.99,\ \tfrac{1 + n}{10 + n}\big)$$
 #
@@ -617,7 +618,7 @@ if not np.isnan(early):
     print(f"up to half-way, from the third point on, the average's loss is {early:.0%} of the")
     print("present weights'")
 if STEPS > 1000:
-    assert not early >= 1
+    assert not early >= 0.98
     assert abs(ratio[-1] - 1) < 0.02
     assert abs(history["loss"][-1] / history["val_loss"][-1] - 1) < 0.08
 plots.show(
@@ -629,10 +630,10 @@ plots.show(
 
 # %% [markdown]
 # Training and validation losses agree within the error of the latter, 3 % for so few pairs. So the network does not
-# learn its training digits by heart: it sees each of them about twice, and never with the same noise. (The training
-# loss is an average over the preceding twentieth of the training, and so lags behind.) While the learning rate is
-# high, the averaged weights are ahead. As it falls to zero, the two meet: at the end of this training the average
-# gains nothing more. It would matter if we stopped early.
+# memorise its training digits: it sees each of them about twice, and never with the same noise. (The training loss is
+# an average over the preceding twentieth of the training, and so lags behind.) While the learning rate is high, the
+# averaged weights are ahead. As it falls to zero, the two meet: at the end of this training the average gains nothing
+# more. It would matter if we stopped early.
 #
 # One number hides a lot. How large is the loss **at each time**?
 
@@ -662,16 +663,15 @@ plots.show(
 
 # %% [markdown]
 # The grey bar is what an answer that knows only $t$ leaves, the blue one what the network leaves. At small $t$ the
-# target is nearly the noise, and a tenth to an eighth of it remains. The smallest fraction, under a tenth, remains
+# target is nearly the noise, and about an eighth of it remains. The smallest fraction, under a tenth, remains
 # between $t = 100$ and 500. At large $t$ the picture is so faint that many digits are possible. The best answer is
 # then their blend (lesson 03), and the network is hardly better than the mean digit.
 #
 # ## Digits
 #
 # Now we walk back from noise to digits in 25 steps. How such a walk works, and why most of the 1,000 steps can be
-# left out, are the subjects of lessons 06 and 07, so please take `sampling.sample` on trust here. It needs one thing
-# of a network, a function `predict_noise(x_t, t)`. Ours answers with velocities, and `training.from_velocity`
-# converts them.
+# left out, are the subjects of lessons 06 and 07, so please take `sampling.sample` on trust here. All it needs is a
+# function `predict_noise(x_t, t)`. Ours answers with velocities, and `training.from_velocity` converts them.
 
 # %%
 with average.applied():
@@ -682,27 +682,26 @@ plots.show_images(end.x_t[:64], "Sixty-four drawn digits, two in three readable.
 
 # %% [markdown]
 # Some minutes ago this network knew nothing, and now we can read most of its digits. **How good are they?** Counting
-# readable digits is tedious and a matter of taste. The usual measure shows both sets, drawn and real, to a
-# *classifier* that has learned to tell digits apart, and takes 64 numbers for each image from its last layer but one.
-# The **Fréchet distance** compares the means and covariances of these numbers. It is the squared distance between two
-# Gaussians that have them, and lesson 08 derives it. Even two sets of real digits are a small distance apart, since
-# they are finite, and we call that distance the floor. The test digits' statistics come with the library. For the
-# other end of the scale, we also measure random dots, with as much ink as digits.
+# readable digits is tedious and a matter of taste. The usual measure passes drawn and real images through a
+# *classifier* of digits and takes, for each, the 64 numbers of its penultimate layer. The **Fréchet distance**
+# compares the means and covariances of these numbers. It is the squared distance between two Gaussians that have
+# them, and lesson 08 derives it. Even two sets of real digits are a small distance apart, since they are finite, and
+# we call that distance the floor. The test digits' statistics come with the library. For the other end of the scale,
+# we also measure random dots, with as much ink as digits.
 
 # %%
 real, _ = judges.reference()
-drawn = metrics.frechet_distance(judges.features(end.x_t), real)
-# The mean digit's ink, from 0 to 1, is the share of pixels that get a dot.
-dots = np.where(rng.random((DRAWN, 28, 28, 1)) < (digits.numpy().mean() + 1) / 2, 1.0, -1.0)
-of_dots = metrics.frechet_distance(judges.features(dots), real)
+mean = digits.numpy().mean()  # -1 is paper, 1 ink
+dots = np.where(rng.random((DRAWN, 28, 28, 1)) < (mean + 1) / 2, 1.0, -1.0)
+drawn, of_dots = (metrics.frechet_distance(judges.features(x), real) for x in (end.x_t, dots))
 floor = weights.read(judges.CLASSIFIER)["floor"]
 print(f"from MNIST's test digits: {drawn}; random dots {of_dots}; floor {floor}")
 if data.digits() == "mnist" and STEPS > 1000:  # other digits are far from MNIST's
-    assert drawn.value < 12 < of_dots.value
+    assert 2 < drawn.value < 12 < of_dots.value / 5 and abs(dots.mean() - mean) < 0.01
 
 # %% [markdown]
-# The number after ± is the standard error that comes from drawing only so many digits. The distance is a small part
-# of that of random dots, and still many times the floor.
+# The number after ± is the standard error due to the finite number of digits. The distance is a small part of that of
+# random dots, and still many times the floor.
 #
 # ## Lose nothing when a training is interrupted
 #
@@ -748,14 +747,14 @@ for one, other in zip(undisturbed, resumed, strict=True):
 
 # %% [markdown]
 # Both trainings end with the same weights, up to the order in which TensorFlow's threads add. The library's tests are
-# harsher: they kill the process without warning, in the middle of a step and while it saves, fix the order of the
+# harsher: they kill the process without warning, between two checkpoints and while it saves, fix the order of the
 # sums with `enable_op_determinism`, and demand the same weights bit for bit.
 #
-# **Keep a card with the weights.** A trained network is of use only to somebody who knows its data, its schedule and
-# its target. `training.save_weights` writes the weights together with a card that says so, and
-# `training.load_weights` checks that neither file is damaged and that the two belong together. The library comes with
-# one trained network, and the lessons that follow use it. It is like the one you have just trained, with a third
-# block at each level, larger batches, a longer average, and far more steps:
+# **Keep a card with the weights.** A trained network is useful only if we know its data, schedule and target.
+# `training.save_weights` writes the weights together with a card that says so, and `training.load_weights` checks
+# that the weights are whole and are those of the card. The library comes with one trained denoiser, and the lessons
+# that follow use it. It is like the one you have just trained, with a third block at each level, larger batches, a
+# longer average, and far more steps:
 
 # %%
 predict_noise, its_schedule = training.load_weights("digits")
@@ -769,8 +768,8 @@ plots.show_images(
 # %% [markdown]
 # ## Recap
 #
-# - You **derived** the loss. A bound on the likelihood is a sum of comparisons between Gaussians, each of them comes
-#   down to a squared error of the noise, and without the factors that is a plain regression.
+# - You **derived** the loss. A bound on the likelihood is a sum of terms; those that depend on the network come down
+#   to squared errors of the noise, and without the factors that is a plain regression.
 # - You **trained** a U-Net in seven steps by hand, then with `noisify` and `fit`. You compared its loss with
 #   baselines, under frozen noise and time by time, and drew digits with it.
 # - You **kept** what was learned: averaged weights, checkpoints from which an interrupted training goes on, and
@@ -796,8 +795,8 @@ plots.show_images(
 # </details>
 #
 # **2. One time for the whole batch.** Take the trained network and the frozen pairs. Average `squares` over 20 groups
-# of 32: once as they come, and once sorted by time, `squares[np.argsort(times)]`, so that all of a group have nearly
-# the same $t$. What is the standard deviation of the 20 averages in each case? What follows for a training that
+# of 32: once as they come, and once sorted by time, `squares[np.argsort(times)]`, so that $t$ is nearly the same
+# within a group. What is the standard deviation of the 20 averages in each case? What follows for a training that
 # draws one $t$ for all images of a batch?
 #
 # <details><summary>Answer</summary>
