@@ -30,7 +30,7 @@
 #   network.
 #
 # **You need** lesson 03 (the posterior, the perfect denoiser) and lesson 04 (the network). To run, it
-# takes <!-- measured -->about 10 minutes on two CPU cores and 2.3 GB of memory<!-- /measured -->.
+# takes <!-- measured -->about 9 minutes on two CPU cores and 2.3 GB of memory<!-- /measured -->.
 
 # %%
 try:
