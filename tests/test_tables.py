@@ -10,7 +10,7 @@ import tables
 import tables_08
 import tables_09
 import weights as recipes
-from lessons_lib import data, judges, metrics, sampling, scenes, schedule, training, weights
+from lessons_lib import data, judges, metrics, sampling, scenes, schedule, training, unet, weights
 
 # ---- cells of any lesson
 
@@ -288,9 +288,11 @@ def small_colour(monkeypatch, tmp_path):
     return seen
 
 
-def test_every_cell_of_lesson_09_is_measured(small_colour, tmp_path):
+def test_every_cell_of_lesson_09_is_measured(small_colour, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables_09, "cost", lambda side: {"gflop": side})
     table = tables.main("09", tables_09.cells(images=6, steps=2, seeds=(0,)), tmp_path)
     numbers = {f"{name}_{part}" for name in ("whole", "grain", "spread") for part in ("value", "error")}
+    assert [table.pop(f"cost, {side} pixels")["gflop"] for side in (16, 32, 64, 128)] == [16, 32, 64, 128]
     assert len(table) == 2 + 7 + 6
     assert all(numbers <= one.keys() for one in table.values())
     s = 64 / 28
@@ -302,6 +304,14 @@ def test_every_cell_of_lesson_09_is_measured(small_colour, tmp_path):
     assert {name: one["weights"] for name, one in table.items() if one["weights"]}.keys() == {
         f"a chain that keeps {least}" for least in ("0%", "1%", "2%", "5%", "10%", "20%")
     }
+
+
+def test_the_cost_of_a_size_is_that_of_a_process_of_its_own():
+    small, large = (tables_09.cost(side, batch=2, steps=3) for side in (16, 32))
+    assert small["gflop"] == pytest.approx(unet.flops(unet.unet(16, 3, (48, 96), blocks=1, patch=4)) / 1e9, rel=1e-3)
+    assert 3.5 < large["gflop"] / small["gflop"] < 4.5
+    assert 0 < small["seconds"] < 60
+    assert 0.2 < small["gigabytes"] < 3
 
 
 def test_looks_are_what_they_say():

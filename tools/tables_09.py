@@ -1,5 +1,10 @@
-"""Lesson 09's cells: what schedule, target and width do to drawn scenes, and what a chain that ends too early does."""
+"""Lesson 09's cells: cost by size, what schedule, target and width do to drawn scenes, what a chain that ends too early does."""
 
+import json
+import resource
+import subprocess
+import sys
+import time
 import warnings
 from functools import cache, partial
 from pathlib import Path
@@ -7,10 +12,12 @@ from pathlib import Path
 import numpy as np
 
 import weights as recipes
-from lessons_lib import data, judges, metrics, sampling, training
+from lessons_lib import data, judges, metrics, optimizers, sampling, training, unet
 from lessons_lib.schedule import Schedule
 from tables import Cell, rounded
 
+SIDES = (16, 32, 64, 128)  # of pictures, in pixels
+NETWORK = {key: recipes.COLOUR[key] for key in ("channels", "widths", "blocks", "patch")}
 STEPS = 2500  # of a training
 SEEDS = (0, 1, 2)
 SHIFT = recipes.COLOUR["shift"]
@@ -23,6 +30,8 @@ CHECKPOINTS = Path("build/tables")
 
 def cells(images=1000, steps=STEPS, seeds=SEEDS):
     """All of them."""
+    for side in SIDES:
+        yield Cell(f"cost, {side} pixels", NETWORK | {"batch": recipes.usual()["batch"]}, (), partial(cost, side))
     drawn = {"images": images, "seed": SEED, "clip": True, "steps": WALK}
     for split in ("train", "test"):
         yield Cell(f"real, {split}", {"images": images}, (), partial(real, split, images))
@@ -34,6 +43,26 @@ def cells(images=1000, steps=STEPS, seeds=SEEDS):
             yield Cell(name, drawn | settings, (), partial(drawn_by, target, shift, width, steps, seed, images))
     for least in ENDS:
         yield Cell(f"a chain that keeps {least:.0%}", drawn | {"least": least}, ("scenes",), partial(ended, least, images))
+
+
+def cost(side, batch=32, steps=12):
+    """Of a picture's size: operations of one forward pass, and of a process that trains, seconds a step and its memory."""
+    command = [sys.executable, __file__, *map(str, (side, batch, steps))]
+    return json.loads(subprocess.run(command, capture_output=True, check=True, encoding="utf-8").stdout.splitlines()[-1])
+
+
+def trains(side, batch, steps):
+    """The same, of this process."""
+    model = unet.unet(side, **NETWORK)
+    model.compile(optimizers.Muon(1e-3), "mse")
+    noise, took = np.random.default_rng(0).standard_normal((batch, side, side, 3), np.float32), []
+    for _ in range(steps):
+        start = time.perf_counter()
+        model.train_on_batch([noise, np.ones(batch, np.int32)], noise)
+        took.append(time.perf_counter() - start)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+    numbers = {"gflop": unet.flops(model) / 1e9, "seconds": np.median(took[2:]), "gigabytes": peak}
+    return {name: float(f"{value:.4g}") for name, value in numbers.items()}
 
 
 def real(split, images):
@@ -81,3 +110,7 @@ def looks(images):
         estimate = rounded(metrics.Estimate(float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)))
         numbers |= {f"{name}_{key}": value for key, value in estimate.items()}
     return numbers
+
+
+if __name__ == "__main__":
+    print(json.dumps(trains(*map(int, sys.argv[1:]))))
