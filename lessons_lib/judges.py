@@ -72,24 +72,25 @@ def read(images):
     were read rightly, also under noise of 0.1; blurred by 0.7 pixels, 98.7 %. Other shapes are refused, with two exceptions:
     most diamonds, and triangles that stand on their tip, are taken for hearts.
     """
-    return [_scene(picture) for picture in 127.5 * (_checked(images, (scenes.SIZE, scenes.SIZE, 3)) + 1)]
+    images = _checked(images, (scenes.SIZE, scenes.SIZE, 3), stacklevel=4)
+    return [_scene(pixels) for pixels in 127.5 * (images + 1)]
 
 
-def _checked(images, shape):
-    """What can be pictures of such a shape, clipped."""
+def _checked(images, shape, stacklevel):
+    """What can be pictures of such a shape, clipped; stacklevel: of `check_images`."""
     images = np.asarray(images)
     if images.dtype.kind != "f":
         raise TypeError(f"images: expected floats in [-1, 1]; received {images.dtype}")
     images = images.astype(np.float32)
     if images.shape[1:] != shape or not len(images):
         raise ValueError(f"images: expected shape (N, {', '.join(map(str, shape))}); received {images.shape}")
-    check_images(images, most=10.0, stacklevel=5)
+    check_images(images, most=10.0, stacklevel=stacklevel)
     return images.clip(-1, 1)  # as `data.to_pixels` does: samplers overshoot
 
 
 def _answers(images, output):
     """The classifier's features or logits."""
-    images = _checked(images, (28, 28, 1))
+    images = _checked(images, (28, 28, 1), stacklevel=5)
     network = _classifier()
     return np.concatenate([network.predict_on_batch(images[i : i + 500])[output] for i in range(0, len(images), 500)])
 

@@ -141,8 +141,8 @@ def test_the_command_trains_a_classifier(tmp_path, monkeypatch, printed):
     tool = pytest.importorskip("weights", exc_type=ModuleNotFoundError)  # needs TensorFlow
     import tensorflow as tf
 
-    def load(name, split, batch_size, *, seed=None):
-        digits = tf.data.Dataset.from_tensor_slices(printed)
+    def load(name, split, batch_size, *, seed=None, size=None, label="label"):
+        digits = tf.data.Dataset.from_tensor_slices(printed if label else printed[0])
         return (digits if seed is None else digits.shuffle(400, seed).repeat()).batch(batch_size)
 
     monkeypatch.setattr(tool.data, "load", load)
@@ -238,6 +238,12 @@ def test_a_relation_is_the_first_ones():
             (found,) = judges.read(picture[None] / 127.5 - 1)
             assert (found.ground, found.relation) == ("night", relation)
             assert [thing.colour for thing in found.things] == ["red", "blue"]
+
+
+def test_the_reader_doubts_another_range_on_the_callers_line():
+    with pytest.warns(UserWarning, match="received 0 to 1, nothing negative") as told:
+        judges.read(np.linspace(0, 1, 64 * 64 * 3).reshape(1, 64, 64, 3))
+    assert told[0].filename == __file__
 
 
 @pytest.mark.parametrize(
