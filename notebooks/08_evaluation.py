@@ -699,12 +699,12 @@ plots.plot_estimates(
 # standard error of three trainings' mean with one training's drawing error, as all draw from the same noises.
 
 # %%
-ending, ladder, apart = ", trained 2400 steps, seed 0", {}, {}
+ending, ladder = ", trained 2400 steps, seed 0", {}
 for row in [name[8 : -len(ending)] for name in kept if name.endswith(ending)]:
     names = [f"ladder, {row}, trained 2400 steps, seed {n}" for n in range(3)]
-    apart[row], errors = np.transpose([kept[name] for name in names])
-    spread = np.sqrt(apart[row].var(ddof=1) / 3 + np.mean(errors**2))
-    ladder[row] = metrics.Estimate(apart[row].mean(), spread)
+    values, errors = np.transpose([kept[name] for name in names])
+    spread = np.sqrt(values.var(ddof=1) / 3 + np.mean(errors**2))
+    ladder[row] = metrics.Estimate(values.mean(), spread)
 figure, axis = plt.subplots(figsize=(8, 3.6), layout="constrained")
 values, errors = np.transpose(list(ladder.values()))
 bars = axis.barh(list(ladder), values, xerr=errors, color=[plots.BLUE] * 6 + [plots.GREEN] * 4)

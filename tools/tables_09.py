@@ -37,8 +37,7 @@ def cells(images=1000, steps=STEPS, seeds=SEEDS):
         yield Cell(f"real, {split}", {"images": images}, (), partial(real, split, images))
     for target, shift, width in NETWORKS:
         for seed in seeds:
-            settings = {"training": steps, "training_seed": seed, "target": target, "shift": shift, "width": width}
-            settings |= {"recipe": recipes.usual() | recipes.COLOUR}
+            settings = {"training": steps, "training_seed": seed, "recipe": recipes.usual() | changed(target, shift, width)}
             name = f"{target}, {'shifted' if shift else 'as it is'}, width {width}, seed {seed}"
             yield Cell(name, drawn | settings, (), partial(drawn_by, target, shift, width, steps, seed, images))
     for least in ENDS:
@@ -75,12 +74,16 @@ def drawn_by(target, shift, width, steps, seed, images):
     return looks(recipes.drawn(trained(target, shift, width, steps, seed), WALK, images, SEED))
 
 
+def changed(target, shift, width):
+    """The options of the recipe for such a network."""
+    return recipes.COLOUR | {"source": "scenes", "target": target, "shift": shift, "widths": [width, 96]}
+
+
 @cache
 def trained(target, shift, width, steps, seed):
     """A network of lesson 09's recipe with some of its options changed."""
-    options = recipes.COLOUR | {"source": "scenes", "target": target, "shift": shift, "widths": [width, 96]}
     name = f"{target}-{'shifted' if shift else 'plain'}-{width}-{steps}-{seed}"
-    return recipes.recipe(CHECKPOINTS / name, steps=steps, seed=seed, **options)
+    return recipes.recipe(CHECKPOINTS / name, steps=steps, seed=seed, **changed(target, shift, width))
 
 
 def ended(least, images):
@@ -98,7 +101,7 @@ def ended(least, images):
 def looks(images):
     """Three numbers of pictures, (N, 64, 64, 3) in [-1, 1], each with its standard error.
 
-    whole: the share that the reader reads. grain: the typical difference of neighbouring pixels, in 0..255: the median over a
+    whole: the share that the reader reads. grain: the typical difference of pixels side by side, in 0..255: the median over a
     picture, as most of it is smooth, and the mean over pictures. spread: the variance of the mean colour, summed over channels.
     """
     whole = np.array([scene is not None for scene in judges.read(images)])
