@@ -221,8 +221,9 @@ def test_what_is_no_whole_scene_is_none():
     half[8:34, 20:34] = paper[8:34, 36:50]
     upside_down = paper[::-1]
     grey = np.zeros_like(paper)
+    nowhere = np.where(abs(paper - paper[20, 20]).max(axis=2, keepdims=True) < 0.3, paper, [1, -1, 1])  # the star, on no ground
     noise = np.random.default_rng(1).uniform(-1, 1, paper.shape)
-    assert judges.read(np.stack([without, many, half, upside_down, grey, noise])) == [None] * 6
+    assert judges.read(np.stack([without, many, half, upside_down, grey, nowhere, noise])) == [None] * 7
     mixed = (images[:20] + images[20:]) / 2
     assert np.mean([one is None for one in judges.read(mixed)]) > 0.7
 
