@@ -1,4 +1,4 @@
-"""Distances between sets of features, with error bars. What makes features of pictures is a judge's business (`judges`)."""
+"""Distances between sets of features, with error bars; spectra. What makes features of pictures is in `judges`."""
 
 from typing import NamedTuple
 
@@ -119,6 +119,23 @@ def nearest(x, y):
     centre = y.mean(axis=0, dtype=np.promote_types(y.dtype, np.float32))  # far from zero, float32's squares would cancel
     index = np.concatenate([d.argmin(axis=1) for d in _squared_distances(*((z - centre).astype(np.float32) for z in (x, y)))])
     return index, np.linalg.norm(x.astype(np.float64) - y[index], axis=1)
+
+
+def octaves(images):
+    """Each picture's variance of brightness by spatial frequency, in octaves: (N, K) float64, K = 1 + floor(log2(side / 2)).
+
+    images: (N, side, side, C), floats, a side of at least 2. Brightness is the mean of the channels. Column k is the variance at
+    2^k up to, not including, 2^(k + 1) cycles a picture, in any direction; the last one is all from 2^(K - 1) on, corners
+    included, so that a row's sum is the variance of the picture's pixels (Parseval). Raises ValueError if they are not square.
+    """
+    images = np.asarray(images, np.float64)
+    side = images.shape[1] if images.ndim == 4 else 0
+    if side < 2 or images.shape[2] != side:
+        raise ValueError(f"images: expected square ones of at least 2 pixels, (N, side, side, C); received shape {images.shape}")
+    power = np.abs(np.fft.fft2(images.mean(axis=-1))) ** 2 / side**4
+    cycles = np.fft.fftfreq(side, 1 / side)
+    octave = np.floor(np.log2(np.hypot(cycles[:, None], cycles).clip(0.5))).clip(max=np.log2(side / 2) // 1)
+    return np.stack([power[:, octave == k].sum(axis=1) for k in range(int(octave.max()) + 1)], axis=1)
 
 
 def _frechet(one, other):

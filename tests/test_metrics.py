@@ -1,3 +1,4 @@
+import re
 import tracemalloc
 
 import numpy as np
@@ -280,6 +281,44 @@ def test_the_nearest_is_found_far_from_zero(kind):
     index, distance = metrics.nearest(x, y)
     np.testing.assert_array_equal(index, np.arange(500)[::-1])
     np.testing.assert_allclose(distance, np.linalg.norm(x.astype(np.float64) - y[::-1], axis=1), rtol=1e-6)
+
+
+# ---- octaves
+
+
+@pytest.mark.parametrize(("cycles", "octave"), [(1, 0), (2, 1), (3, 1), (4, 2), (15, 3), (16, 4), (31, 4), (32, 5)])
+@pytest.mark.parametrize("way", [0, 1])
+def test_a_wave_is_in_its_octave(cycles, octave, way):
+    wave = np.cos(2 * np.pi * cycles * np.arange(64) / 64)
+    image = np.broadcast_to(0.3 + 0.5 * wave[:, None, None], (64, 64, 3))
+    expected = np.zeros(6)
+    expected[octave] = 0.25 if cycles == 32 else 0.125  # at the highest frequency a cosine is 1, -1, 1, ...
+    np.testing.assert_allclose(metrics.octaves([np.swapaxes(image, 0, way)])[0], expected, atol=1e-15)
+
+
+def test_a_slanted_wave_counts_by_its_length():
+    """3 cycles down and 3 across are 4.2 cycles, and the highest both ways are in the last octave."""
+    down, across = np.mgrid[:64, :64] / 64
+    image = np.cos(2 * np.pi * (3 * down + 3 * across))[..., None]
+    corner = np.cos(2 * np.pi * 32 * (down + across))[..., None]
+    np.testing.assert_allclose(metrics.octaves([image, corner]), [[0, 0, 0.5, 0, 0, 0], [0, 0, 0, 0, 0, 1]], atol=1e-15)
+
+
+@pytest.mark.parametrize("side", [2, 3, 28, 64])
+def test_octaves_add_up_to_the_variance(side):
+    images = np.random.default_rng(0).normal(size=(5, side, side, 3)) + 1
+    octaves = metrics.octaves(images)
+    assert octaves.shape == (5, 1 + int(np.log2(side / 2)))
+    np.testing.assert_allclose(octaves.sum(axis=1), images.mean(axis=-1).var(axis=(1, 2)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 64, 32, 3), (64, 64, 3), (2, 1, 1, 3)])
+def test_octaves_are_of_square_pictures(shape):
+    with pytest.raises(ValueError, match=rf"images: expected square ones .*; received shape {re.escape(str(shape))}"):
+        metrics.octaves(np.zeros(shape))
+
+
+# ---- sets that do not fit
 
 
 @pytest.mark.parametrize(

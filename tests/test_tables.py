@@ -268,10 +268,16 @@ def test_the_naive_walk_ends_at_the_guess():
 
 @pytest.fixture
 def small_colour(monkeypatch, tmp_path):
-    """Few scenes, a network of next to nothing, and a packaged one that answers x_t."""
+    """Few scenes, which are flowers too, a network of next to nothing, and a packaged one that answers x_t."""
     load, recipe = data.load, recipes.recipe
     monkeypatch.setattr(scenes, "COUNTS", {"train": 12, "test": 8, "held_out": 8})
-    monkeypatch.setattr(data, "load", lambda *rest, **options: load(*rest, **options, data_dir=tmp_path / "tfds"))
+    of_flowers = {"train+test": "train", "validation": "test"}
+
+    def few(name, split="train", *rest, **options):
+        split = of_flowers[split] if name == "oxford_flowers102" else split
+        return load("scenes", split, *rest, **options, data_dir=tmp_path / "tfds")
+
+    monkeypatch.setattr(data, "load", few)
     seen = []
 
     @functools.wraps(recipe)
@@ -291,10 +297,16 @@ def small_colour(monkeypatch, tmp_path):
 def test_every_cell_of_lesson_09_is_measured(small_colour, tmp_path, monkeypatch):
     monkeypatch.setattr(tables_09, "cost", lambda side: {"gflop": side})
     table = tables.main("09", tables_09.cells(images=6, steps=2, seeds=(0,)), tmp_path)
-    numbers = {f"{name}_{part}" for name in ("whole", "grain", "spread") for part in ("value", "error")}
+    names = ["whole", "grain", "red", "green", "blue", "spread", *(f"octave_{2**k}" for k in range(6))]
+    numbers = [f"{name}_{part}" for name in names for part in ("value", "error")]
     assert [table.pop(f"cost, {side} pixels")["gflop"] for side in (16, 32, 64, 128)] == [16, 32, 64, 128]
-    assert len(table) == 2 + 7 + 6
-    assert all(numbers <= one.keys() for one in table.values())
+    assert len(table) == 2 + 2 + 7 + 6
+    for name, one in table.items():
+        of_flowers = name.startswith("flowers")
+        assert set(numbers[2:] if of_flowers else numbers) == {key for key in one if key.endswith(("value", "error"))}
+        if of_flowers:
+            real = table["real, train" if name == "flowers, train+test" else "real, test"]
+            assert all(one[key] == real[key] for key in numbers[2:])
     s = 64 / 28
     widths = [("x_0", None, [48, 96]), *((target, s, [width, 96]) for target in ("x_0", "velocity") for width in (24, 48, 96))]
     assert small_colour == widths
@@ -325,6 +337,10 @@ def test_looks_are_what_they_say():
     assert found["grain_value"] == pytest.approx(10, rel=1e-3)
     assert found["grain_error"] == pytest.approx(20 * np.sqrt(0.25 * 40 / 39 / 40), rel=1e-3)
     assert found["spread_value"] == pytest.approx(np.var(colours[:, 0, 0], axis=0).sum(), rel=1e-3)
+    means = [found[f"{name}_value"] for name in ("red", "green", "blue")]
+    np.testing.assert_allclose(means, colours.mean(axis=(0, 1, 2)), atol=1e-4)
+    assert found["octave_32_value"] == pytest.approx((10 / 127.5) ** 2 / 2, rel=1e-3)
+    assert found["octave_16_value"] < 1e-12
 
 
 def test_a_chain_that_ends_early_is_walked_from_there(small_colour, monkeypatch):

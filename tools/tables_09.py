@@ -1,4 +1,7 @@
-"""Lesson 09's cells: cost by size, what schedule, target and width do to drawn scenes, what a chain that ends too early does."""
+"""Lesson 09's cells: cost by size, what schedule, target and width do to drawn scenes, what a chain that ends too early does.
+
+And the numbers of real flowers, so that drawn ones can be scored where there are none. Needs Oxford Flowers 102.
+"""
 
 import json
 import resource
@@ -34,7 +37,9 @@ def cells(images=1000, steps=STEPS, seeds=SEEDS):
         yield Cell(f"cost, {side} pixels", NETWORK | {"batch": recipes.usual()["batch"]}, (), partial(cost, side))
     drawn = {"images": images, "seed": SEED, "clip": True, "steps": WALK}
     for split in ("train", "test"):
-        yield Cell(f"real, {split}", {"images": images}, (), partial(real, split, images))
+        yield Cell(f"real, {split}", {"images": images}, (), partial(real, "scenes", split, images))
+    for split in (recipes.FLOWERS["split"], "validation"):
+        yield Cell(f"flowers, {split}", {"images": images}, (), partial(real, recipes.FLOWERS["source"], split, images))
     for target, shift, width in NETWORKS:
         for seed in seeds:
             settings = {"training": steps, "training_seed": seed, "recipe": recipes.usual() | changed(target, shift, width)}
@@ -64,9 +69,10 @@ def trains(side, batch, steps):
     return {name: float(f"{value:.4g}") for name, value in numbers.items()}
 
 
-def real(split, images):
-    """The same numbers of real scenes."""
-    return looks(next(iter(data.load("scenes", split, images, label=None))).numpy())
+def real(source, split, images):
+    """What real pictures are like."""
+    size = recipes.COLOUR["size"]
+    return looks(next(iter(data.load(source, split, images, size=size, label=None))).numpy(), scenes=source == "scenes")
 
 
 def drawn_by(target, shift, width, steps, seed, images):
@@ -98,18 +104,21 @@ def ended(least, images):
     return {"terminal_signal": float(f"{early.terminal_signal:.4g}")} | looks(state.x_t)
 
 
-def looks(images):
-    """Three numbers of pictures, (N, 64, 64, 3) in [-1, 1], each with its standard error.
+def looks(images, scenes=True):
+    """Numbers of pictures, (N, 64, 64, 3) in [-1, 1], each with its standard error.
 
-    whole: the share that the reader reads. grain: the typical difference of pixels side by side, in 0..255: the median over a
-    picture, as most of it is smooth, and the mean over pictures. spread: the variance of the mean colour, summed over channels.
+    whole: the share that the reader of scenes reads. grain: the typical difference of pixels side by side, in 0..255: the median
+    over a picture, as most of it is smooth, and the mean over pictures. red, green, blue: the mean colour. spread: its variance,
+    summed over channels. octave_1 to octave_32: `metrics.octaves`, by their lowest frequency in cycles a picture.
     """
-    whole = np.array([scene is not None for scene in judges.read(images)])
-    grain = np.median(np.abs(np.diff(127.5 * images.clip(-1, 1), axis=2)), axis=(1, 2, 3))
     colour = images.mean(axis=(1, 2))
-    away = np.square(colour - colour.mean(axis=0)).sum(axis=1)
+    each = {"whole": np.array([scene is not None for scene in judges.read(images)])} if scenes else {}
+    each["grain"] = np.median(np.abs(np.diff(127.5 * images.clip(-1, 1), axis=2)), axis=(1, 2, 3))
+    each |= dict(zip(("red", "green", "blue"), colour.T, strict=True))
+    each["spread"] = np.square(colour - colour.mean(axis=0)).sum(axis=1)
+    each |= {f"octave_{2**k}": power for k, power in enumerate(metrics.octaves(images).T)}
     numbers = {}
-    for name, values in {"whole": whole, "grain": grain, "spread": away}.items():
+    for name, values in each.items():
         estimate = rounded(metrics.Estimate(float(values.mean()), float(values.std(ddof=1) / len(values) ** 0.5)))
         numbers |= {f"{name}_{key}": value for key, value in estimate.items()}
     return numbers
