@@ -65,6 +65,12 @@ def test_what_no_longer_holds_is_measured_again(tmp_path, monkeypatch, change):
     assert (table["one"]["value"], table["two"]["value"]) == (9.0, 2.0)
 
 
+def test_a_number_does_not_take_the_name_of_what_a_cell_holds_anyway(tmp_path):
+    one = tables.Cell("one", {}, (), lambda: {"value": 1.0, "seconds": 0.2})
+    with pytest.raises(ValueError, match="one: expected numbers by other names than a cell's own; received seconds"):
+        tables.main("99", [one], tmp_path)
+
+
 def test_cells_that_nobody_asks_for_go(tmp_path):
     tables.main("99", [cell("one"), cell("two")], tmp_path)
     assert list(tables.main("99", [never("two")], tmp_path)) == ["two"]
@@ -322,7 +328,7 @@ def test_the_cost_of_a_size_is_that_of_a_process_of_its_own():
     small, large = (tables_09.cost(side, batch=2, steps=3) for side in (16, 32))
     assert small["gflop"] == pytest.approx(unet.flops(unet.unet(16, 3, (48, 96), blocks=1, patch=4)) / 1e9, rel=1e-3)
     assert 3.5 < large["gflop"] / small["gflop"] < 4.5
-    assert 0 < small["seconds"] < 60
+    assert 0 < small["step_seconds"] < 60
     assert 0.2 < small["gigabytes"] < 3
 
 

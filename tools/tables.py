@@ -48,7 +48,10 @@ def main(lesson, cells=None, folder=weights.RESULTS):
         start = time.monotonic()
         numbers = cell.measure()
         seconds = round(time.monotonic() - start, 1)
-        table[cell.name] = numbers | made | {"seconds": seconds, "date": date.today().isoformat(), "code": code()}
+        made |= {"seconds": seconds, "date": date.today().isoformat(), "code": code()}
+        if taken := sorted(numbers.keys() & made):
+            raise ValueError(f"{cell.name}: expected numbers by other names than a cell's own; received {', '.join(taken)}")
+        table[cell.name] = numbers | made
         save()
         print(f"{time.strftime('%H:%M')} [{number}/{len(cells)}] {cell.name}: {numbers}", flush=True)
     if list(known) != [cell.name for cell in cells]:

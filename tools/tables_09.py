@@ -65,7 +65,7 @@ def trains(side, batch, steps):
         model.train_on_batch([noise, np.ones(batch, np.int32)], noise)
         took.append(time.perf_counter() - start)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
-    numbers = {"gflop": unet.flops(model) / 1e9, "seconds": np.median(took[2:]), "gigabytes": peak}
+    numbers = {"gflop": unet.flops(model) / 1e9, "step_seconds": np.median(took[2:]), "gigabytes": peak}
     return {name: float(f"{value:.4g}") for name, value in numbers.items()}
 
 
