@@ -464,7 +464,7 @@ def _enlarged(sheets, scale):
     return sheets.repeat(scale, axis=1).repeat(scale, axis=2)
 
 
-def _picture(data, alt, *, shown=1.0, photo=False):
+def _picture(data, alt, *, shown, photo=False):
     """PNG bytes as a picture with alt text, shown at so many times its size; a photo as a JPEG where that is smaller."""
     if not alt or not alt.strip():
         raise ValueError(f"alt: expected a sentence for those who cannot see the figure; received {alt!r}")

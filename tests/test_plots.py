@@ -148,6 +148,15 @@ def test_labels_are_counted():
         plots.show_filmstrip([DIGITS, DIGITS], "x", column_labels="abc")
 
 
+def test_labels_stand_at_the_middle_of_their_images(monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "show", lambda figure, alt, photo: figures.append(figure))
+    plots.show_filmstrip([DIGITS, DIGITS], "x", row_labels="ab", column_labels="abcdefghij")
+    axes = figures[0].axes[0]
+    for ticks, count in ((axes.get_xticks(), 10), (axes.get_yticks(), 2)):
+        np.testing.assert_allclose(ticks, 30 * np.arange(count) + 14.5, atol=0.5)  # 28 pixels and a gap of 2
+
+
 @pytest.mark.parametrize(
     ("images", "message"),
     [
@@ -304,6 +313,7 @@ def the_u(monkeypatch, network):
     plots.plt.close(figures[0])
     named = [text for text in axes.texts if "\n" in text.get_text()]
     arrows = [text for text in axes.texts if isinstance(text, Annotation)]
+    assert all(arrow.arrow_patch.get_linewidth() == 1 for arrow in arrows)
     ends = [arrow.xy for arrow in arrows if arrow.arrow_patch.get_edgecolor() == to_rgba(plots.GREEN)]
     return axes, named, axes.patches, ends
 
@@ -387,11 +397,24 @@ def test_a_gif_loops_and_holds_its_last_frame(tmp_path):
     assert [p.name for p in path.parent.iterdir()] == ["film.gif"]
 
 
+def test_what_nobody_asks_for_is_ten_frames_a_second_and_eight_images_a_row(tmp_path):
+    nine = np.broadcast_to(FILM[:2, :1], (2, 9, 8, 8, 1))
+    film = Picture.open(io.BytesIO(plots.animate(nine, "x").data))
+    assert (film.size, film.info["duration"]) == ((8 * 10 * 3, 2 * 10 * 3), 100)
+    plots.save_gif(tmp_path / "film.gif", nine)
+    film = Picture.open(tmp_path / "film.gif")
+    assert (film.size, film.info["duration"]) == ((8 * 10 * 3, 2 * 10 * 3), 100)
+    grids = [plots.show_images(nine[0], "x", **columns).data for columns in ({}, {"columns": 8})]
+    assert grids[0] == grids[1]
+
+
 def test_films_refuse_bad_input(tmp_path):
-    with pytest.raises(ValueError, match=r"path: expected a name that ends in \.gif; received '.*film.mp4'"):
-        plots.save_gif(tmp_path / "film.mp4", FILM)
-    with pytest.raises(ValueError, match="fps: expected more than 0 and at most 50; received 0"):
-        plots.animate(FILM, "x", fps=0)
+    for name in ("film.mp4", "film.apng", "film"):
+        with pytest.raises(ValueError, match=rf"path: expected a name that ends in \.gif; received '.*{name}'"):
+            plots.save_gif(tmp_path / name, FILM)
+    for fps in (0, 51):
+        with pytest.raises(ValueError, match=f"fps: expected more than 0 and at most 50; received {fps}"):
+            plots.animate(FILM, "x", fps=fps)
     with pytest.raises(ValueError, match="frames: expected 5 axes"):
         plots.animate(FILM[0], "x")
     with pytest.raises(ValueError, match="frames: expected at least 2, as one does not move; received 1"):
@@ -463,6 +486,7 @@ def test_sliders_redraw_a_picture_with_its_alt_text():
 
     box = plots.sliders(draw, level=(0.0, 1.0, 0.5), count=(1, 9))
     level, count, picture = box.children
+    assert (level.step, count.step) == (0.5, 1)
     assert drawn == [(0.5, 5)]
     first = picture.value
     assert 'alt="At &lt;0.5&gt; &quot;5&quot;."' in first
@@ -473,6 +497,7 @@ def test_sliders_redraw_a_picture_with_its_alt_text():
 
     box = plots.sliders(draw, button="draw", level=(0.0, 1.0), count=(1, 9))
     level, count, press, picture = box.children
+    assert (level.step, count.step) == (0.01, 1)
     count.value = 3
     assert (len(drawn), picture.value) == (3, "")
     press.click()
@@ -590,9 +615,13 @@ def test_progress_closes_when_its_cell_is_interrupted(monkeypatch):
 
 def test_progress_in_a_notebook_updates_one_display(monkeypatch, capsys):
     shown = []
-    handle = types.SimpleNamespace(update=lambda data, raw: shown.append(data["text/plain"]))
+
+    def display(data, raw, display_id=True):
+        shown.append(data["text/plain"] if raw else data)  # which a notebook would show as a dictionary
+        return types.SimpleNamespace(update=display)
+
     monkeypatch.setattr(plots, "get_ipython", Shell)
-    monkeypatch.setattr(plots, "display", lambda data, raw, display_id: shown.append(data["text/plain"]) or handle)
+    monkeypatch.setattr(plots, "display", display)
     clock = iter(range(100))
     monkeypatch.setattr(plots.time, "monotonic", lambda: next(clock))
     assert list(plots.progress("ab", 2, "letters", lambda: "so far")) == ["a", "b"]
