@@ -303,16 +303,22 @@ def small_colour(monkeypatch, tmp_path):
 def test_every_cell_of_lesson_09_is_measured(small_colour, tmp_path, monkeypatch):
     monkeypatch.setattr(tables_09, "cost", lambda side: {"gflop": side})
     table = tables.main("09", tables_09.cells(images=6, steps=2, seeds=(0,)), tmp_path)
-    names = ["whole", "grain", "red", "green", "blue", "spread", *(f"octave_{2**k}" for k in range(6))]
-    numbers = [f"{name}_{part}" for name in names for part in ("value", "error")]
+    names = ["grain", "red", "green", "blue", "spread", *(f"octave_{2**k}" for k in range(6))]
+    numbers = {f"{name}_{part}" for name in names for part in ("value", "error")}
     assert [table.pop(f"cost, {side} pixels")["gflop"] for side in (16, 32, 64, 128)] == [16, 32, 64, 128]
-    assert len(table) == 2 + 2 + 7 + 6
+    assert len(table) == 2 + 2 + 7 + 2 + 6
     for name, one in table.items():
         of_flowers = name.startswith("flowers")
-        assert set(numbers[2:] if of_flowers else numbers) == {key for key in one if key.endswith(("value", "error"))}
+        assert numbers <= one.keys()
+        assert ("whole_value" in one) != of_flowers
+        assert ("loss" in one) == ("width" in name)
         if of_flowers:
             real = table["real, train" if name == "flowers, train+test" else "real, test"]
-            assert all(one[key] == real[key] for key in numbers[2:])
+            assert all(one[key] == real[key] for key in numbers)
+    whole = np.array(
+        [sum(table[f"real, {split}"][f"{ground}_value"] for ground in scenes.GROUNDS) for split in ("train", "test")]
+    )
+    np.testing.assert_allclose(whole, 1, atol=1e-3)
     s = 64 / 28
     widths = [("x_0", None, [48, 96]), *((target, s, [width, 96]) for target in ("x_0", "velocity") for width in (24, 48, 96))]
     assert small_colour == widths
@@ -329,7 +335,7 @@ def test_the_cost_of_a_size_is_that_of_a_process_of_its_own():
     assert small["gflop"] == pytest.approx(unet.flops(unet.unet(16, 3, (48, 96), blocks=1, patch=4)) / 1e9, rel=1e-3)
     assert 3.5 < large["gflop"] / small["gflop"] < 4.5
     assert 0 < small["step_seconds"] < 60
-    assert 0.2 < small["gigabytes"] < 3
+    assert 0.2 < small["gigabytes_before"] < small["gigabytes"] < 3
 
 
 def test_looks_are_what_they_say():
@@ -340,6 +346,7 @@ def test_looks_are_what_they_say():
     images[:20] += np.where(np.arange(64) % 2, 10, -10)[:, None] / 127.5
     found = tables_09.looks(images)
     assert found["whole_value"] == 0
+    assert "night_value" not in found  # of no picture
     assert found["grain_value"] == pytest.approx(10, rel=1e-3)
     assert found["grain_error"] == pytest.approx(20 * np.sqrt(0.25 * 40 / 39 / 40), rel=1e-3)
     assert found["spread_value"] == pytest.approx(np.var(colours[:, 0, 0], axis=0).sum(), rel=1e-3)
@@ -347,6 +354,35 @@ def test_looks_are_what_they_say():
     np.testing.assert_allclose(means, colours.mean(axis=(0, 1, 2)), atol=1e-4)
     assert found["octave_32_value"] == pytest.approx((10 / 127.5) ** 2 / 2, rel=1e-3)
     assert found["octave_16_value"] < 1e-12
+
+
+def test_a_networks_averaged_weights_draw(small_colour, monkeypatch):
+    run = tables_09.trained("x_0", None, 48, 2, 0)
+    raw, averaged = run.model.trainable_variables[0].numpy(), run.average.averages[0].numpy()
+    drew = []
+    monkeypatch.setattr(tables_09, "looks", lambda images: drew.append(run.model.trainable_variables[0].numpy()) or {})
+    for elsewhere in (False, True):
+        tables_09.drawn_by(("x_0", None, 48, 2, 0), 2, elsewhere)
+        np.testing.assert_array_equal(drew.pop(), averaged)
+    np.testing.assert_array_equal(run.model.trainable_variables[0].numpy(), raw)
+    assert not np.array_equal(raw, averaged)
+
+
+def test_on_the_others_walk_a_network_is_asked_about_equal_noise(small_colour, monkeypatch):
+    """Its own time of the same signal-to-noise ratio; the walk's times are the other chain's."""
+    walks = []
+    monkeypatch.setattr(tables_09, "walked", lambda predict_noise, chain, images: walks.append((predict_noise, chain)))
+    monkeypatch.setattr(tables_09, "looks", lambda images: {})
+    for shift in (None, 64 / 28):
+        asked, of = [], ("x_0", shift, 48, 2, 0)
+        monkeypatch.setitem(training.TARGETS, "x_0", lambda model, noise, asked=asked: lambda x_t, t: asked.append(t))
+        tables_09.drawn_by(of, 2, elsewhere=True)
+        (predict_noise, chain), own = walks.pop(), tables_09.trained(*of).noise
+        other = schedule.cosine() if shift else schedule.shifted(schedule.cosine(), 64 / 28)
+        np.testing.assert_allclose(chain.alpha_bar, other.alpha_bar, rtol=1e-6)
+        times = np.array([100, 500, 900])
+        predict_noise(None, times)
+        np.testing.assert_allclose(own.log_snr[asked[0]], other.log_snr[times], atol=0.02)
 
 
 def test_a_chain_that_ends_early_is_walked_from_there(small_colour, monkeypatch):

@@ -4,6 +4,7 @@ And the numbers of real flowers, so that drawn ones can be scored where there ar
 """
 
 import json
+import re
 import resource
 import subprocess
 import sys
@@ -15,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 import weights as recipes
-from lessons_lib import data, judges, metrics, optimizers, sampling, training, unet
-from lessons_lib.schedule import Schedule
+from lessons_lib import data, judges, metrics, optimizers, sampling, scenes, training, unet
+from lessons_lib.schedule import Schedule, shifted
 from tables import Cell, rounded
 
 SIDES = (16, 32, 64, 128)  # of pictures, in pixels
@@ -44,19 +45,27 @@ def cells(images=1000, steps=STEPS, seeds=SEEDS):
         for seed in seeds:
             settings = {"training": steps, "training_seed": seed, "recipe": recipes.usual() | changed(target, shift, width)}
             name = f"{target}, {'shifted' if shift else 'as it is'}, width {width}, seed {seed}"
-            yield Cell(name, drawn | settings, (), partial(drawn_by, target, shift, width, steps, seed, images))
+            of = (target, shift, width, steps, seed)
+            yield Cell(name, drawn | settings, (), partial(drawn_by, of, images))
+            if (target, width) == ("x_0", 48):
+                settings |= {"walk_shifted_by": 1 / SHIFT if shift else SHIFT}
+                yield Cell(f"{name}, on the other's walk", drawn | settings, (), partial(drawn_by, of, images, elsewhere=True))
     for least in ENDS:
         yield Cell(f"a chain that keeps {least:.0%}", drawn | {"least": least}, ("scenes",), partial(ended, least, images))
 
 
 def cost(side, batch=32, steps=12):
-    """Of a picture's size: operations of one forward pass, and of a process that trains, seconds a step and its memory."""
+    """Of a picture's size: operations of one forward pass, and of a process that trains, seconds a step and most memory.
+
+    gigabytes_before: what it held before there was a network, that is, of the libraries.
+    """
     command = [sys.executable, __file__, *map(str, (side, batch, steps))]
     return json.loads(subprocess.run(command, capture_output=True, check=True, encoding="utf-8").stdout.splitlines()[-1])
 
 
 def trains(side, batch, steps):
     """The same, of this process."""
+    before = memory()
     model = unet.unet(side, **NETWORK)
     model.compile(optimizers.Muon(1e-3), "mse")
     noise, took = np.random.default_rng(0).standard_normal((batch, side, side, 3), np.float32), []
@@ -64,20 +73,50 @@ def trains(side, batch, steps):
         start = time.perf_counter()
         model.train_on_batch([noise, np.ones(batch, np.int32)], noise)
         took.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
-    numbers = {"gflop": unet.flops(model) / 1e9, "step_seconds": np.median(took[2:]), "gigabytes": peak}
+    numbers = {"gflop": unet.flops(model) / 1e9, "step_seconds": np.median(took[2:])}
+    numbers |= {"gigabytes": memory(), "gigabytes_before": before}
     return {name: float(f"{value:.4g}") for name, value in numbers.items()}
+
+
+def memory():
+    """The most that this process has held so far, in GB."""
+    status = Path("/proc/self/status")  # of Linux, where a new process inherits ru_maxrss from the one that started it
+    if status.exists():
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text("utf-8"))[1]) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def real(source, split, images):
     """What real pictures are like."""
     size = recipes.COLOUR["size"]
-    return looks(next(iter(data.load(source, split, images, size=size, label=None))).numpy(), scenes=source == "scenes")
+    return looks(next(iter(data.load(source, split, images, size=size, label=None))).numpy(), read=source == "scenes")
 
 
-def drawn_by(target, shift, width, steps, seed, images):
-    """What a network draws that was trained in this way."""
-    return looks(recipes.drawn(trained(target, shift, width, steps, seed), WALK, images, SEED))
+def drawn_by(of, images, elsewhere=False):
+    """What a network draws that was trained in this way, with its averaged weights, and its last loss.
+
+    elsewhere: whether it is drawn along the other chain, the shifted one or the one as it is: at each t of that one, the network
+    is asked about its own time of the nearest signal-to-noise ratio. Then only the steps of the walk lie elsewhere.
+    """
+    run = trained(*of)
+    predict_noise, chain = training.TARGETS[run.card["target"]](run.model, run.noise), run.noise
+    if elsewhere:
+        chain = shifted(run.noise, 1 / SHIFT if run.card["shift"] else SHIFT)
+        predict_noise = by_ratio(predict_noise, run.noise, chain)
+    with run.average.applied():
+        return looks(walked(predict_noise, chain, images)) | {"loss": run.card["losses"][-1]}
+
+
+def by_ratio(predict_noise, own, other):
+    """A network of one schedule for the times of another: asked about its own of the nearest signal-to-noise ratio."""
+    nearest = np.append(0, 1 + np.abs(own.log_snr[1:, None] - other.log_snr[1:]).argmin(axis=0))
+    return lambda x_t, t: predict_noise(x_t, nearest[np.asarray(t)])
+
+
+def walked(predict_noise, chain, images):
+    """What a walk back along a chain ends with, from the same noise for all of them."""
+    *_, state = sampling.sample(predict_noise, chain, (images, 64, 64, 3), WALK, seed=SEED, clip=True, batch_size=250)
+    return state.x_t
 
 
 def changed(target, shift, width):
@@ -99,20 +138,23 @@ def ended(least, images):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that it ends too early is the point
         early = Schedule(noise.beta[1 : last + 1])
-    options = {"seed": SEED, "clip": True, "batch_size": 250}
-    *_, state = sampling.sample(predict_noise, early, (images, 64, 64, 3), WALK, **options)
-    return {"terminal_signal": float(f"{early.terminal_signal:.4g}")} | looks(state.x_t)
+    return {"terminal_signal": float(f"{early.terminal_signal:.4g}")} | looks(walked(predict_noise, early, images))
 
 
-def looks(images, scenes=True):
+def looks(images, read=True):
     """Numbers of pictures, (N, 64, 64, 3) in [-1, 1], each with its standard error.
 
-    whole: the share that the reader of scenes reads. grain: the typical difference of pixels side by side, in 0..255: the median
-    over a picture, as most of it is smooth, and the mean over pictures. red, green, blue: the mean colour. spread: its variance,
-    summed over channels. octave_1 to octave_32: `metrics.octaves`, by their lowest frequency in cycles a picture.
+    whole: the share that the reader of scenes reads; day, sunset, ...: the share of those that show this ground. grain: the
+    typical difference of pixels side by side, in 0..255: the median over a picture, as most of it is smooth, and the mean over
+    pictures. red, green, blue: the mean colour. spread: its variance, summed over channels. octave_1 to octave_32:
+    `metrics.octaves`, by their lowest frequency in cycles a picture.
     """
-    colour = images.mean(axis=(1, 2))
-    each = {"whole": np.array([scene is not None for scene in judges.read(images)])} if scenes else {}
+    colour, each = images.mean(axis=(1, 2)), {}
+    if read:
+        found = judges.read(images)
+        whole = [scene for scene in found if scene is not None]
+        each["whole"] = np.array([scene is not None for scene in found])
+        each |= {ground: np.array([scene.ground == ground for scene in whole]) for ground in scenes.GROUNDS if len(whole) > 1}
     each["grain"] = np.median(np.abs(np.diff(127.5 * images.clip(-1, 1), axis=2)), axis=(1, 2, 3))
     each |= dict(zip(("red", "green", "blue"), colour.T, strict=True))
     each["spread"] = np.square(colour - colour.mean(axis=0)).sum(axis=1)
