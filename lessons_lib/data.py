@@ -12,11 +12,11 @@ from PIL import Image, ImageOps
 
 from lessons_lib import diffusion, prepared
 from lessons_lib.prepared import DataError
-from lessons_lib.schedule import FAINT, check_images, same_shape, whole
+from lessons_lib.schedule import check_images, same_shape, whole
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".gif"}
 IN_MEMORY = 2**30  # bytes of decoded pixels up to which a data set is kept in memory
-MEAN_SHOWS = FAINT * 28  # a terminal signal times a picture's side above this shows: what FAINT allows at 28 x 28
+MEAN_LEFT = 0.9  # of the variance of the mean colour among pictures: with less, drawn ones are too grey
 
 
 def to_unit(pixels):
@@ -186,9 +186,9 @@ def noisify(images, schedule, target=the_noise, *, seed=0, null=None, drop=0.1):
         drops all of them together, a tuple each of them independently.
 
     t is (B,) int32, uniform in 1..T; the noise is Gaussian, of x_0's shape, new in every step. Both, and which conditions are
-    dropped, depend on (seed, step) alone, and so not on how many threads prepare them. Warns if the mean colour of the images
-    shows through the noise of x_T, and if nothing in the first batch is negative. Raises TypeError or ValueError for other
-    arguments, and for images beyond [-1, 1] or with NaN.
+    dropped, depend on (seed, step) alone, and so not on how many threads prepare them. Warns if x_T shows the mean colour of the
+    first batch's images, so that drawn ones would be too grey, and if nothing in that batch is negative. Raises TypeError or
+    ValueError for other arguments, and for images beyond [-1, 1] or with NaN.
     """
     if not isinstance(images, tf.data.Dataset):
         raise TypeError(f"images: expected a tf.data.Dataset of batches; received {type(images).__name__}")
@@ -203,10 +203,11 @@ def noisify(images, schedule, target=the_noise, *, seed=0, null=None, drop=0.1):
     if not fits or not all(isinstance(share, Real) and 0 <= share <= 1 for share in drops):
         several = f", or a tuple of {len(nulls)}" if nulls else ""
         raise ValueError(f"drop: expected a probability in [0, 1]{several}; received {drop!r}")
-    _warn_if_the_mean_shows(schedule, spec.shape)
     if spec.shape.rank == 4:
         for first in images.take(1):
-            check_images((first[0] if isinstance(first, tuple) else first).numpy())
+            x_0 = (first[0] if isinstance(first, tuple) else first).numpy()
+            check_images(x_0)
+            _warn_if_the_mean_shows(schedule, x_0)
 
     @tf.autograph.experimental.do_not_convert
     def mix(step, batch):
@@ -298,17 +299,22 @@ def _with_weight(target, weight, x_0):
     return target, weight
 
 
-def _warn_if_the_mean_shows(schedule, shape):
-    """The mean of many pixels is seen through noise that hides each of them: the more pixels, the less signal may be left."""
-    if shape.rank != 4 or None in shape[1:3]:
+def _warn_if_the_mean_shows(schedule, images):
+    """The mean of many pixels is seen through noise that hides each of them: the more pixels, the less signal may be left.
+
+    Of the variance of the mean colour among pictures, along the direction in which it is largest, a walk from pure noise leaves
+    the fraction 1 / (alpha_bar_T pixels variance + 1 - alpha_bar_T), if it is Gaussian (lesson 09).
+    """
+    if len(images) < 2:
         return
-    height, width = shape[1:3]
-    shows = schedule.terminal_signal * (height * width) ** 0.5
-    if shows > MEAN_SHOWS:
+    colours, pixels = images.mean(axis=(1, 2), dtype=np.float64), images.shape[1] * images.shape[2]
+    variance = np.linalg.eigvalsh(np.atleast_2d(np.cov(colours, rowvar=False)))[-1]
+    left = 1 / (schedule.alpha_bar[-1] * (pixels * variance - 1) + 1)
+    if left < MEAN_LEFT:
         warnings.warn(
-            f"schedule: x_T keeps {schedule.terminal_signal:.1%} of the signal, and the mean colour of {height} x {width} pixels "
-            f"shows through its noise (signal times side: {shows:.2g}, at most {MEAN_SHOWS:.2g} is hidden). Sampling starts from "
-            "noise without it, so drawn pictures will be too grey: take a schedule that ends with less signal",
+            f"schedule: x_T keeps {schedule.terminal_signal:.1%} of the signal, and so shows the mean colour of "
+            f"{images.shape[1]} x {images.shape[2]} pixels. Sampling starts from noise, which does not: about {left:.0%} of the "
+            "colour's variance will be left, and drawn images will be too grey. Take a schedule that ends with less signal",
             stacklevel=3,
         )
 

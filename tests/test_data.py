@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lessons_lib import data, diffusion, glyphs, prepared, schedule
+from lessons_lib import data, diffusion, glyphs, oracle, prepared, sampling, schedule
 
 
 def test_pixels_survive_the_round_trip():
@@ -498,35 +498,66 @@ def test_a_weight_of_one_axis_is_refused(size, side):
 
 
 @pytest.mark.parametrize(
-    ("shape", "signal", "warns"),
+    ("shape", "signal", "spread", "left"),
     [
-        ((2, 64, 64, 3), 0.03, True),
-        ((2, 64, 64, 3), 0.02, False),
-        ((2, 28, 28, 1), 0.04, False),  # what hides the mean of 28 x 28 pixels does not that of 64 x 64
-        ((2, 64, 64, 3), 0.04, True),
-        ((2, 32, 128, 1), 0.04, True),
-        ((2, 4096), 0.04, False),  # no picture
+        # Half of the pictures lighter by the spread, half darker: the colour's variance along grey is spread^2 times channels.
+        ((8, 64, 64, 3), 0.03, 0.5, 0.25),  # 1 / (0.0009 * 4096 * 0.75 * 8/7 + 1) = 0.24
+        ((8, 64, 64, 1), 0.03, 0.5, 0.49),
+        ((8, 28, 28, 3), 0.03, 0.5, 0.62),
+        ((8, 32, 128, 1), 0.03, 0.5, 0.49),
+        ((8, 64, 64, 3), 0.03, 0.2, 0.66),
+        ((8, 64, 64, 3), 0.005, 0.5, None),  # 0.92
+        ((8, 28, 28, 1), 0.03, 0.2, None),  # 0.97: digits have about the same mean
+        ((8, 64, 64, 3), 0.04, 0.0, None),
+        ((1, 64, 64, 3), 0.04, 0.5, None),  # nothing to compare
+        ((8, 4096), 0.04, 0.5, None),  # no picture
     ],
 )
-def test_the_mean_of_a_large_picture_is_not_to_show(shape, signal, warns):
+def test_the_mean_colour_is_not_to_show(shape, signal, spread, left):
     chain = schedule.Schedule(np.full(10, 1 - signal ** (2 / 10)))
     assert chain.terminal_signal == pytest.approx(signal)
-    batches = tf.data.Dataset.from_tensors(np.full(shape, -1.0, np.float32))
+    sign = np.where(np.arange(shape[0]) % 2, 1, -1).reshape(-1, *[1] * (len(shape) - 1))
+    batches = tf.data.Dataset.from_tensors(np.broadcast_to(-0.2 + spread * sign, shape).astype(np.float32))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         data.noisify(batches, chain)
     caught = [one for one in caught if one.category is UserWarning]
-    assert len(caught) == warns
-    if warns:
+    assert len(caught) == (left is not None)
+    if left:
         assert caught[0].filename == __file__
-        assert f"the mean colour of {shape[1]} x {shape[2]} pixels shows through its noise" in str(caught[0].message)
+        said = re.search(r"so shows the mean colour of (\d+) x (\d+) pixels\..* about (\d+)% of the", str(caught[0].message))
+        assert [int(number) for number in said.groups()] == [*shape[1:3], pytest.approx(100 * left, abs=1.1)]
 
 
-def test_the_schedules_of_the_lessons_hide_the_mean_at_64():
-    for chain in (schedule.linear(), schedule.cosine()):
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)
-            data.noisify(tf.data.Dataset.from_tensors(np.full((2, 64, 64, 3), -1.0, np.float32)), chain)
+def test_as_much_of_the_mean_colour_is_left_as_the_warning_says():
+    """The exact denoiser of Gaussian colours, walked back from pure noise in small steps."""
+    chain = schedule.linear(2000)
+    chain = schedule.Schedule(1 - (1 - chain.beta[1:]) ** (np.log(0.04) / np.log(chain.terminal_signal)))
+    n, images = 32 * 32, np.random.default_rng(0).normal(scale=0.4, size=(500, 1, 1, 1)).clip(-1, 1)
+    images = np.broadcast_to(images, (500, 32, 32, 1)).astype(np.float32)
+    with pytest.warns(UserWarning, match="shows the mean colour") as caught:
+        data.noisify(tf.data.Dataset.from_tensors(images), chain)
+    said = int(re.search(r"about (\d+)%", str(caught[0].message))[1]) / 100
+    variance = n * images[:, 0, 0, 0].var(ddof=1, dtype=np.float64)  # in units of the noise of a mean
+    world = oracle.gaussian(chain, [0.0], variance)
+    *_, end = sampling.sample(world.predict_noise, chain, (1, 1), chain.T, x_T=np.ones((1, 1)))
+    assert end.x_t.item() ** 2 / variance == pytest.approx(said, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("chain", "shape"),
+    [
+        (schedule.cosine(), (8, 64, 64, 3)),
+        (schedule.shifted(schedule.cosine(), 64 / 28), (8, 64, 64, 3)),
+        (schedule.linear(), (8, 28, 28, 1)),
+    ],
+)
+def test_the_schedules_of_the_lessons_hide_the_mean(chain, shape):
+    """Even among black pictures and white ones."""
+    images = np.broadcast_to(np.where(np.arange(8) % 2, 1.0, -1.0).reshape(8, 1, 1, 1), shape).astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        data.noisify(tf.data.Dataset.from_tensors(images), chain)
 
 
 # ---- damaged data
