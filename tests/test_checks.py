@@ -8,8 +8,18 @@ import pytest
 from einops import rearrange
 from IPython.core.interactiveshell import InteractiveShell
 
-from lessons_lib import checks, diffusion, schedule
-from lessons_lib.checks import lesson_01, lesson_02, lesson_03, lesson_04, lesson_05, lesson_06, lesson_07, lesson_08
+from lessons_lib import checks, diffusion, schedule, unet
+from lessons_lib.checks import (
+    lesson_01,
+    lesson_02,
+    lesson_03,
+    lesson_04,
+    lesson_05,
+    lesson_06,
+    lesson_07,
+    lesson_08,
+    lesson_09,
+)
 
 
 def rates(betas):
@@ -126,6 +136,24 @@ def pairs_at(x_0, chain, rng, change):
     return x_t, change(t), noise
 
 
+def shifted_betas(betas, factor):
+    alpha_bar = np.cumprod(1 - betas)
+    alpha_bar = alpha_bar / (alpha_bar + factor**2 * (1 - alpha_bar))
+    return 1 - alpha_bar / np.append(1, alpha_bar[:-1])
+
+
+def largest_signal(side, c, left):
+    return np.sqrt((1 / left - 1) / (side**2 * c - 1)) if side**2 * c > 1 else np.nan
+
+
+def to_pixels(x, back=lambda x: (x + 1) * 127.5, whole=np.rint, clip=lambda x: np.clip(x, -1, 1)):
+    return whole(back(clip(x))).astype(np.int64).astype(np.uint8)
+
+
+def make_pictures(pixels, work, there=lambda x: x / 127.5 - 1, **options):
+    return to_pixels(work(there(pixels.astype(np.float64))), **options)
+
+
 @pytest.mark.parametrize(
     ("check", "right"),
     [
@@ -149,6 +177,10 @@ def pairs_at(x_0, chain, rng, change):
         (lesson_07.mended, ddim),
         (lesson_08.kernel_distance, kernel_distance),
         (lesson_08.mended, frechet),
+        (lesson_09.shifted_betas, shifted_betas),
+        (lesson_09.largest_signal, largest_signal),
+        (lesson_09.make_pictures, make_pictures),
+        (lesson_09.make_pictures, lambda pixels, work: to_pixels(np.asarray(work(pixels / 127.5 - 1)))),
     ],
 )
 def test_a_right_answer_passes(check, right, capsys):
@@ -438,6 +470,36 @@ def test_a_right_answer_passes(check, right, capsys):
             "correlated in different ways: expected .* roots of the matrix's eigenvalues",
         ),
         (lesson_08.mended, lambda x, y: x - x, r"expected one number; received shape \(200, 3\)"),
+        (lesson_09.shifted_betas, lambda b, f: shifted_betas(b, 1 / f), "of 2 steps by 2: expected 0.8.*the other way"),
+        (lesson_09.shifted_betas, lambda b, f: shifted_betas(b, f**0.5), "f squared, not by f"),
+        (lesson_09.shifted_betas, lambda b, f: shifted_betas(b, f**2), "that shifts twice"),
+        (lesson_09.shifted_betas, lambda b, f: np.cumprod(1 - shifted_betas(b, f)), "which betas have them as products"),
+        (lesson_09.shifted_betas, lambda b, f: b, "the schedule has not changed"),
+        (lesson_09.shifted_betas, lambda b, f: [shifted_betas(one, f)[0] for one in b[:, None]], "each beta by itself"),
+        (lesson_09.shifted_betas, lambda b, f: np.append(1 - (1 - b[0]) / f**2, b[1:]), "divides alpha_bar"),
+        (lesson_09.shifted_betas, lambda b, f: 1 - b, "work out by hand"),
+        (lesson_09.shifted_betas, lambda b, f: np.append(0, shifted_betas(b, f)), r"shape \(2,\); received.* \(3,\)"),
+        (
+            lesson_09.largest_signal,
+            lambda *a: largest_signal(*a) ** 2,
+            "side 10, c = 0.5, left = 0.5: expected 0.1429, .*its root",
+        ),
+        (lesson_09.largest_signal, lambda side, *a: largest_signal(side**0.5, *a), "side \\* side pixels"),
+        (lesson_09.largest_signal, lambda side, c, left: np.sqrt((1 / left - 1) / (side**2 * c)), "the 1 in n c - 1"),
+        (lesson_09.largest_signal, lambda side, c, left: largest_signal(side, c, 1 - left), "that keeps 1 - left"),
+        (lesson_09.largest_signal, lambda side, c, left: largest_signal(side, c, left**2), "not of the deviation"),
+        (lesson_09.largest_signal, lambda *a: 3 * largest_signal(*a), "solve the lesson's formula"),
+        (lesson_09.largest_signal, lambda *a: [largest_signal(*a)], r"expected one number; received shape \(1,\)"),
+        (lesson_09.make_pictures, lambda *a: make_pictures(*a, there=lambda x: x / 255), "received 0 to 1. Hint: which range"),
+        (lesson_09.make_pictures, lambda *a: make_pictures(*a, back=lambda x: 255 * x), "changes nothing: .* the inverse"),
+        (
+            lesson_09.make_pictures,
+            lambda *a: make_pictures(*a, whole=lambda x: np.floor(x + 1e-6)),
+            "darker: .* round to the nearest",
+        ),
+        (lesson_09.make_pictures, lambda *a: make_pictures(*a, clip=lambda x: x), "overshoots by a tenth: .* clip it first"),
+        (lesson_09.make_pictures, lambda pixels, work: pixels, "it never calls `work`"),
+        (lesson_09.make_pictures, lambda *a: make_pictures(*a) / 255, r"expected uint8 of .*; received float64 of shape"),
     ],
 )
 def test_a_wrong_answer_is_told_what_was_expected(check, wrong, message):
@@ -622,3 +684,11 @@ def test_wrong_answers_are_not_praised_without_asserts():
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-300:]
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 100
+
+
+def test_the_numbers_in_lesson_09s_answers():
+    chain = schedule.cosine()
+    assert chain.signal_rate[950] == pytest.approx(0.08, abs=0.005)
+    more = unet.flops(unet.unet(64, 3, (48, 96), blocks=1, patch=2)) / unet.flops(unet.unet(64, 3, (48, 96), blocks=1, patch=4))
+    assert more == pytest.approx(3.7, abs=0.05)
+    assert [round(100 / (1e-4 * (side**2 * 0.72 - 1) + 1)) for side in (28, 64, 256)] == [95, 77, 17]

@@ -398,3 +398,35 @@ def test_a_chain_that_ends_early_is_walked_from_there(small_colour, monkeypatch)
     assert (whole[0][1], early[0][1]) == (1000, last)
     np.testing.assert_array_equal(whole[0][0], early[0][0])
     assert len(whole) == len(early) == 25
+
+
+def test_lesson_09_says_what_its_cells_say():
+    """What it tells of its tables beyond what its own asserts hold."""
+    kept = weights.results("09")
+    seconds = {side: kept[f"cost, {side} pixels"]["step_seconds"] for side in tables_09.SIDES}
+    assert round(seconds[64] / seconds[32], 1) == 2.3
+    assert round(seconds[128] / seconds[64], 1) == 3.4
+    gflop = {side: kept[f"cost, {side} pixels"]["gflop"] for side in tables_09.SIDES}
+    assert gflop[128] / gflop[64] == pytest.approx(4, rel=0.01)
+    assert gflop[64] / (unet.flops(unet.unet(28, 1, (32, 64), blocks=2, patch=2)) / 1e9) == pytest.approx(2, rel=0.05)
+    chain, power = schedule.cosine(), {}
+    for name in ("real, train", "flowers, validation"):
+        power[name] = np.array([kept[name][f"octave_{2**k}_value"] for k in range(6)])
+    scene, flower = power.values()
+    assert (flower > scene).all()
+    noises = metrics.octaves(np.random.default_rng(0).standard_normal((200, 64, 64, 3))).mean(axis=0)
+    drowned = [int(np.argmin(abs(chain.log_snr - np.log(noise / one)))) for noise, one in zip(noises, scene, strict=True)]
+    assert drowned[0] == pytest.approx(899, abs=5)
+    assert drowned[1] == pytest.approx(740, abs=5)
+    assert drowned[-1] < 30
+
+
+def test_lesson_09s_cells_are_those_that_are_asked_for():
+    """With the settings asked for, as far as they are measured."""
+    names, found = [one.name for one in tables_09.cells()], weights.results("09")
+    assert len(set(names)) == len(names)
+    assert found.keys() <= set(names)
+    for one in tables_09.cells():
+        if one.name in found:
+            assert found[one.name]["settings"] == json.loads(json.dumps(one.settings)), one.name
+            assert found[one.name]["weights"].keys() == set(one.weights), one.name

@@ -5,7 +5,9 @@ import warnings
 import numpy as np
 
 from lessons_lib import schedule
-from lessons_lib.checks import exercise, expect
+from lessons_lib.checks import compare, exercise, expect
+
+OTHERWISE = "compare each factor with (DDIM, eq. 12), and at which time it is taken."
 
 
 @exercise(4)
@@ -37,7 +39,7 @@ def step_from_velocity(answer):
                 a_s**2 * (a**2 * x_t - b**2 * velocity) + b_s**2 * (b**2 * x_t + a**2 * velocity)
             ),
         }
-        _compare(f"step_from_velocity from t = {t} to s = {s}", received, expected, mistakes)
+        compare(f"step_from_velocity from t = {t} to s = {s}", received, expected, mistakes, OTHERWISE)
 
 
 @exercise(5)
@@ -73,7 +75,7 @@ def mended(answer):
             "that is DDPM's other variance; compare with (DDIM, eq. 16).": eta * rest,
             "that is the variance; what is z multiplied by?": sigma**2,
         }
-        _compare(f"{where}, for z = 1 alone", step(zero, zero, one), sigma * one, mistakes)
+        compare(f"{where}, for z = 1 alone", step(zero, zero, one), sigma * one, mistakes, OTHERWISE)
         kept, of_guess = np.sqrt(max(0.0, b_s**2 - sigma**2)), -a_s * b / a
         mistakes = {
             "that is all the noise of x_s, and sigma z comes on top: do the variances still add up?": b_s,
@@ -82,9 +84,9 @@ def mended(answer):
             "what is added has to be missing here.": np.sqrt(b_s**2 + sigma**2),
         }
         mistakes = {hint: of_guess + share for hint, share in mistakes.items()}
-        _compare(f"{where}, for noise_pred = 1 alone", step(zero, one, zero), (of_guess + kept) * one, mistakes)
+        compare(f"{where}, for noise_pred = 1 alone", step(zero, one, zero), (of_guess + kept) * one, mistakes, OTHERWISE)
         expected = a_s / a * x_t + (of_guess + kept) * noise_pred + sigma * z
-        _compare(where, received, expected, {})
+        compare(where, received, expected, {}, OTHERWISE)
 
 
 _TIMES = ((15, 5), (20, 1), (6, 5), (1, 0))  # the last step, to 0, has traps of its own
@@ -99,14 +101,3 @@ def _by_hand():
 
 def _rates(chain, t):
     return float(np.sqrt(chain.alpha_bar[t])), float(np.sqrt(1 - chain.alpha_bar[t]))
-
-
-def _compare(where, received, expected, mistakes):
-    """Raise an AssertionError with the number that is farthest off, and the hint whose mistake gives what was received."""
-    if np.allclose(received, expected, rtol=0, atol=1e-6):
-        return
-    seen = [hint for hint, result in mistakes.items() if np.allclose(received, result, rtol=0, atol=1e-6)]
-    hint = seen[0] if seen else "compare each factor with (DDIM, eq. 12), and at which time it is taken."
-    worst = np.abs(received - expected).argmax()
-    numbers = f"expected {expected.flat[worst]:.4f}, received {received.flat[worst]:.4f}"
-    raise AssertionError(f"{where}: {numbers}. Hint: {hint}")
