@@ -581,7 +581,7 @@ if STEPS > 1000:
 #
 # Is that the network, or the walk? An exact denoiser can tell. To it each octave is one Gaussian number with variance
 # $p_k/w_k$ in units of the noise. We let it walk in the same 25 steps, and with the *quadratic* times that the DDIM
-# paper takes for colour pictures (lesson 08), which visit small $t$ more often.
+# paper takes for CIFAR-10 (lesson 08), which visit small $t$ more often.
 
 # %%
 s2 = 3 * np.array([kept["real, train"][f"octave_{2**k}_value"] for k in range(6)]) / white
