@@ -23,7 +23,7 @@
 # **You will**
 #
 # - **draw** pictures of 64 by 64 pixels in colour, with the functions of lessons 05 to 07;
-# - **find** what fails silently when pictures grow, and repair it;
+# - **find** three things to check when pictures grow, and build a repair for each;
 # - **judge** whether the drawn pictures are whole, varied, and not copied.
 #
 # **You need** lessons 05 to 08. To run, it
@@ -604,10 +604,10 @@ for k, name in enumerate(list(of_real)[4:]):
     print(f"{exact[True][k]:18.2f} {redrawn[name]!s:>18}")
 
 # %% [markdown]
-# With even times, even an exact denoiser would lose 1.4 and 2.6 in the two finest octaves. But that is not what we see:
-# with quadratic times it would keep all but 0.3 and 0.4, and our pictures hardly change there. So it is the network
-# that leaves out the finest detail, not the walk. Whether it lacks training, channels, or weight at small $t$, this
-# does not tell. At 8 cycles, the walk does have a share: quadratic times bring back a third of what is missing.
+# With even times, even this denoiser loses 1.4 and 2.6 in the two finest octaves, so the walk could be the reason. With
+# quadratic times it loses only 0.3 and 0.4, but our pictures hardly change there. So the network leaves out the finest
+# detail, whatever the walk. Whether it lacks training, channels, or weight at small $t$, this does not tell. At 8
+# cycles, the walk has a share: quadratic times bring back about a third of what is missing.
 #
 # Numbers that we choose can miss what is wrong. So we let a small network choose: it learns to tell drawn from real
 # pictures on half of them, and is tried on the other half (a **two-sample test** by a classifier: Lopez-Paz and Oquab
@@ -709,7 +709,7 @@ plots.show_images(own, "A stretched scene three times: grey, of a palette, in fu
 # <details><summary>Answer</summary>
 #
 # The cell ends at 0.94 % and prints 93 %, 77 % and 19 %; its finite steps cost up to two points. For exactly 1 %, the
-# formula gives 95 %, 77 % and 17 %. With $n\,c$ much larger than 1, what counts is the product of the signal and the
+# formula gives 95 %, 77 % and 18 %. With $n\,c$ much larger than 1, what counts is the product of the signal and the
 # side, here 0.28, 0.64 and 2.56.
 #
 # </details>

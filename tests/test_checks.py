@@ -8,7 +8,7 @@ import pytest
 from einops import rearrange
 from IPython.core.interactiveshell import InteractiveShell
 
-from lessons_lib import checks, diffusion, schedule, unet
+from lessons_lib import checks, data, diffusion, oracle, sampling, scenes, schedule, unet
 from lessons_lib.checks import (
     lesson_01,
     lesson_02,
@@ -689,6 +689,28 @@ def test_wrong_answers_are_not_praised_without_asserts():
 def test_the_numbers_in_lesson_09s_answers():
     chain = schedule.cosine()
     assert chain.signal_rate[950] == pytest.approx(0.08, abs=0.005)
+    snow, sunset = (np.mean(scenes.GROUNDS[name]) / 127.5 - 1 for name in ("snow", "sunset"))
+    assert chain.signal_rate[950] * (snow - sunset) == pytest.approx(1 / 16, abs=0.005)
     more = unet.flops(unet.unet(64, 3, (48, 96), blocks=1, patch=2)) / unet.flops(unet.unet(64, 3, (48, 96), blocks=1, patch=4))
     assert more == pytest.approx(3.7, abs=0.05)
-    assert [round(100 / (1e-4 * (side**2 * 0.72 - 1) + 1)) for side in (28, 64, 256)] == [95, 77, 17]
+
+
+def test_what_lesson_09_says_of_the_mean_colour():
+    """Of the scenes that it measures, to the percent that is told."""
+    many = next(iter(data.load("scenes", "train[:1000]", 1000, label=None))).numpy()
+    c, cosine = np.linalg.eigvalsh(np.cov(many.mean(axis=(1, 2)), rowvar=False))[-1], schedule.cosine()
+    n = np.array([28, 64, 256]) ** 2
+
+    def left(alpha_bar):
+        return np.round(100 / (alpha_bar * (n * c - 1) + 1)).tolist()
+
+    def walked(least):
+        chain = schedule.Schedule(cosine.beta[1 : np.argmax(cosine.signal_rate <= least) + 1])
+        world, start = oracle.gaussian(chain, np.zeros(3), n * c), np.ones((1, 3))
+        *_, last = sampling.sample(world.predict_noise, chain, (1, 3), chain.T, x_T=start)
+        return chain.terminal_signal, np.round(100 * last.x_t[0] ** 2 / (n * c)).tolist()
+
+    assert walked(0.05)[1] == [42, 12, 1]
+    assert walked(0.01) == (pytest.approx(0.0094, abs=5e-5), [93, 77, 19])
+    assert left(1e-4) == [95, 77, 18]
+    assert left(schedule.linear().alpha_bar[-1])[1] == 89
