@@ -1,7 +1,9 @@
 """Conditions and guidance: wrappers around what a network answers, so that the sampler need not know of them."""
 
 import numpy as np
+from keras import ops
 
+from lessons_lib.diffusion import alike
 from lessons_lib.schedule import whole
 
 
@@ -36,3 +38,77 @@ def given(model, *conditions, batch_size=None):
         return np.concatenate([model.predict_on_batch([one[part] for one in inputs]) for part in parts])
 
     return answer
+
+
+def guide(conditional, unconditional, guidance):
+    """Classifier-free guidance, u + guidance (c - u), as a `predict_noise` (Ho and Salimans 2022, eq. 6, with w = guidance - 1).
+
+    conditional, unconditional: c and u, two of `predict_noise(x_t, t)`; or two answers, as `given` makes them, for the formula
+    gives the same walk in noise, velocity and x_0, as long as nothing is clipped before. guidance: a number, or (B,), one for
+    each image: 0 ignores the condition, 1 is as trained, beyond 1 is more than was asked, below 0 away from it. Each step asks
+    for two answers. Raises ValueError if guidance is not finite or of another length, or if the answers differ in shape.
+    """
+    guidance = _strength("guidance", guidance)
+
+    def guided(x_t, t):
+        c, u = alike(conditional=conditional(x_t, t), unconditional=unconditional(x_t, t))
+        return u + _for_each("guidance", guidance, u) * (c - u)
+
+    return guided
+
+
+def guide_by_classifier(predict_noise, gradient, schedule, scale):
+    """Classifier guidance as a `predict_noise`: noise - scale sqrt(1 - alpha_bar) gradient (Dhariwal and Nichol 2021, eq. 14).
+
+    gradient(x_t, t): of log p(y | x_t) in x_t, of x_t's shape, for the classes y that are wanted; a function, since Keras has no
+    gradient for all backends. scale: a number, or (B,), one for each image: 0 ignores the classifier, 1 is Bayes' rule if
+    predict_noise knows no class. Raises ValueError if scale is not finite or of another length, or if the gradient has another
+    shape; TypeError if it is None, as `tf.GradientTape` gives it for what it did not watch.
+    """
+    scale = _strength("scale", scale)
+
+    def guided(x_t, t):
+        slope = gradient(x_t, t)
+        if slope is None:
+            raise TypeError("gradient: expected the shape of x_t; received None. (Does the tape watch x_t?)")
+        noise, slope = alike(noise=predict_noise(x_t, t), gradient=slope)
+        return noise - _for_each("scale", scale, noise) * ops.sqrt(1 - schedule.at(t, like=noise)) * slope
+
+    return guided
+
+
+def within(low, high, guided, plain):
+    """Guidance in an interval alone (Kynkäänniemi et al. 2024): `guided` for low <= t <= high, else `plain`.
+
+    guided, plain: two of `predict_noise(x_t, t)`; outside, only `plain` is asked. low, high: integers. Raises ValueError unless
+    0 <= low <= high.
+    """
+    low = whole("low", low, 0)
+    high = whole("high", high, low)
+
+    def answer(x_t, t):
+        inside = (low <= np.asarray(t)) & (np.asarray(t) <= high)
+        if inside.all():
+            return guided(x_t, t)
+        if not inside.any():
+            return plain(x_t, t)
+        one, other = alike(guided=guided(x_t, t), plain=plain(x_t, t))
+        return ops.where(_for_each("t", inside, one) > 0, one, other)
+
+    return answer
+
+
+def _strength(argument, value):
+    """A number, or one for each image, as an array of float64."""
+    strength = np.asarray(value)
+    if strength.dtype.kind not in "iuf" or strength.ndim > 1 or not np.isfinite(strength).all():
+        raise ValueError(f"{argument}: expected a finite number, or one for each image, (B,); received {value!r}")
+    return strength.astype(np.float64)
+
+
+def _for_each(argument, values, images):
+    """One number, or (B,) of them as (B, 1, ...), in the type of images, (B, ...)."""
+    if values.ndim and len(values) != images.shape[0]:
+        raise ValueError(f"{argument}: expected a number, or {images.shape[0]}, one for each image; received {len(values)}")
+    shape = (-1,) + (1,) * (len(images.shape) - 1) if values.ndim else ()
+    return ops.convert_to_tensor(values.reshape(shape), ops.dtype(images))
