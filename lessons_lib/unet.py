@@ -57,6 +57,25 @@ def unet(size=28, channels=1, widths=(32, 64, 128), blocks=2, *, attention=None,
     return Model([x_t, t], x, name="unet")
 
 
+def labelled(size=28, channels=1, widths=(32, 64, 128), blocks=2, *, classes=10, attention=None, patch=1):
+    """`unet` that is told a class too, by a vector for each, added to the time's (Dhariwal and Nichol 2021, section 3.1).
+
+    Called with [x_t, t, label]; label: (B,) int32, 0 to classes - 1, or classes, the null label, which stands for no class.
+    Other arguments and errors as for `unet`; classes: a positive integer.
+    """
+    _check_positive(size=size, channels=channels, classes=classes)
+    _check_widths(widths)
+    x_t, t, label = (
+        Input((size, size, channels), name="x_t"),
+        Input((), dtype="int32", name="t"),
+        Input((), dtype="int32", name="label"),
+    )
+    vectors = layers.Embedding(classes + 1, 4 * widths[0], dtype="float32", name="classes")
+    embedding = layers.Add(dtype="float32")([time_embedding(t, 4 * widths[0]), vectors(label)])
+    x = backbone(x_t, embedding, widths, blocks, attention=attention, patch=patch)
+    return Model([x_t, t, label], x, name="labelled")
+
+
 def backbone(x_t, embedding, widths, blocks=2, *, attention=None, patch=1):
     """`unet` without its inputs: for an embedding of the time to which one of a class or a text may have been added.
 

@@ -736,19 +736,12 @@ def test_an_oracle_comes_back_whatever_it_is_asked_for():
         np.testing.assert_allclose(predict_noise(x_t, t), noise, rtol=1e-9, atol=1e-9)
 
 
-def labelled(size, classes):
-    """A network of the smallest kind that takes a label too."""
-    x_t, t, label = Input((size, size, 1), name="x_t"), Input((), dtype="int32"), Input((), dtype="int32")
-    embedding = layers.Add()([unet.time_embedding(t, 8), layers.Embedding(classes, 8)(label)])
-    return Model([x_t, t, label], unet.backbone(x_t, embedding, (8,), 1, attention=()), name="labelled")
-
-
-def test_a_network_with_conditions_comes_back_as_a_function_of_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(unet, "labelled", labelled, raising=False)
+def test_a_network_with_conditions_comes_back_as_a_function_of_them(tmp_path):
     rng, path = np.random.default_rng(4), tmp_path / "net.weights.h5"
-    model = labelled(8, 3)
+    network = {"size": 8, "widths": [8], "blocks": 1, "classes": 2}
+    model = unet.labelled(**network)
     model.set_weights([weight + 0.3 * rng.normal(size=weight.shape) for weight in model.get_weights()])
-    card = CARD | {"build": "unet.labelled", "network": {"size": 8, "classes": 3}, "target": "velocity"}
+    card = CARD | {"build": "unet.labelled", "network": network, "target": "velocity"}
     training.save_weights(model, path, card)
     conditioned, noise = training.load_weights(path)
     x_t, t, labels = rng.normal(size=(5, 8, 8, 1)).astype(np.float32), np.int32([1, 9, 20, 30, 50]), np.array([0, 1, 2, 1, 0])

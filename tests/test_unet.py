@@ -283,13 +283,25 @@ def test_the_time_reaches_the_answer_only_through_the_embedding():
 
 
 def test_a_class_is_added_to_the_time():
-    x_t, t, label = Input((8, 8, 1)), Input((), dtype="int32"), Input((), dtype="int32")
-    embedding = layers.Add()([unet.time_embedding(t, 32), layers.Embedding(3, 32)(label)])
-    network = shake(Model([x_t, t, label], unet.backbone(x_t, embedding, (8, 16), 1)))
-    answer = network.predict_on_batch([numbers(1, 8, 8, 1).repeat(4, axis=0), times(5, 5, 5, 6), np.int32([0, 1, 2, 0])])
-    for one in range(4):
-        for other in range(one):
-            assert abs(answer[one] - answer[other]).max() > 0.01
+    """Each class, and none, has a vector, and what the network makes of it is `backbone`'s answer for the sum of both."""
+    network = shake(unet.labelled(8, 1, (8, 16), 1, classes=3))
+    told = [numbers(1, 8, 8, 1).repeat(5, axis=0), times(5, 5, 5, 5, 6), np.int32([0, 1, 2, 3, 0])]
+    answer = network.predict_on_batch(told)
+    assert all(abs(answer[one] - answer[other]).max() > 0.01 for one in range(5) for other in range(one))
+    x_t, t, vector = Input((8, 8, 1)), Input((), dtype="int32"), Input((32,))
+    by_hand = Model([x_t, t, vector], unet.backbone(x_t, layers.Add()([unet.time_embedding(t, 32), vector]), (8, 16), 1))
+    vectors = network.get_layer("classes").get_weights()[0]
+    assert vectors.shape == (4, 32)
+    by_hand.set_weights([weight for weight in network.get_weights() if weight.shape != (4, 32)])
+    np.testing.assert_allclose(by_hand.predict_on_batch([*told[:2], vectors[told[2]]]), answer, atol=1e-5)
+
+
+def test_the_class_alone_tells_the_answers_apart():
+    """Until it is trained nothing depends on the class; without the class it is `unet`."""
+    network, plain = unet.labelled(8, 1, (8, 16), 1), unet.unet(8, 1, (8, 16), 1)
+    assert unet.flops(network) == unet.flops(plain)
+    assert network.count_params() == plain.count_params() + 11 * 32
+    assert not network.predict_on_batch([numbers(2, 8, 8, 1), times(5, 5), np.int32([0, 10])]).any()
 
 
 # ---- shapes
@@ -417,7 +429,7 @@ def backbone(size, channels, widths, **rest):
     return unet.backbone(Input((size, size, channels)), Input((32,)), widths, **rest)
 
 
-@pytest.mark.parametrize("make", [unet.unet, backbone])
+@pytest.mark.parametrize("make", [unet.unet, unet.labelled, backbone])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -454,6 +466,13 @@ def test_bad_input_is_named(make, change, message):
 def test_bad_input_of_unet_is_named(change, message):
     with pytest.raises(ValueError, match=message):
         unet.unet(**{"size": 8, "channels": 1, "widths": (8, 16)} | change)
+    with pytest.raises(ValueError, match=message):
+        unet.labelled(**{"size": 8, "channels": 1, "widths": (8, 16)} | change)
+
+
+def test_there_is_a_class():
+    with pytest.raises(ValueError, match="classes: expected a positive integer; received 0"):
+        unet.labelled(classes=0)
 
 
 @pytest.mark.parametrize("width", [0, 7, 8.0])
