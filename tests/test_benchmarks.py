@@ -245,13 +245,15 @@ def test_minutes_are_those_of_all_parts(small_mnist, tmp_path, monkeypatch):
     assert tool.digits(tmp_path, tmp_path)["minutes"] == 20
 
 
+SMALL = {"widths": [8], "patch": 4, "batch": 4, "blocks": 1, "steps": 20, "images": 4}
+
+
 def test_the_command_trains_digits_once(small_mnist, tmp_path, monkeypatch, capsys):
     """Several in a row may be stopped: what is packaged is not trained again."""
-    small = {"widths": [8], "patch": 4, "batch": 4, "blocks": 1, "steps": 20, "images": 4}
-    card = tool.digits(tmp_path / "out", tmp_path / "checkpoints", **small)
+    card = tool.digits(tmp_path / "out", tmp_path / "checkpoints", **SMALL)
     assert capsys.readouterr().out.count(" of 20: loss ") == 20
     monkeypatch.setattr(tool, "recipe", lambda *rest, **options: pytest.fail("trained again"))
-    assert tool.digits(tmp_path / "out", tmp_path / "checkpoints", **small).items() >= card.items()
+    assert tool.digits(tmp_path / "out", tmp_path / "checkpoints", **SMALL).items() >= card.items()
     assert "digits: packaged already; delete " in capsys.readouterr().out
     packaged = weights.read(tmp_path / "out" / "digits.weights.h5")
     assert packaged.items() >= card.items()
@@ -261,6 +263,29 @@ def test_the_command_trains_digits_once(small_mnist, tmp_path, monkeypatch, caps
     assert {"data", "code", "versions", "settings", "precision", "seed", "minutes", "distance"} <= card.keys()
     predict_noise, noise = training.load_weights(tmp_path / "out" / "digits.weights.h5")
     assert predict_noise(np.zeros((2, 28, 28, 1), np.float32), np.array([1, noise.T])).shape == (2, 28, 28, 1)
+
+
+def test_the_command_trains_digits_by_label(small_mnist, tmp_path, monkeypatch):
+    """Each image with its own label, and none for one of ten; judged by what was asked for, and without a label."""
+    drawn, labels, noisify, asked, nulls = tool.drawn, judges.labels, data.noisify, [], []
+    monkeypatch.setattr(
+        tool, "drawn", lambda *rest, **options: asked.append(options["labels"] if options else rest[-1]) or images
+    )
+    monkeypatch.setattr(judges, "labels", lambda pictures: labels(pictures) * 0 + 3)
+    monkeypatch.setattr(data, "noisify", lambda *rest, **options: nulls.append(options) or noisify(*rest, **options))
+    images = np.concatenate([batch for batch, _ in data.load("mnist", "train", 20)])[:20]
+    card = tool.digits_by_label(tmp_path / "out", tmp_path / "checkpoints", **SMALL | {"images": 20})
+    assert [(one["null"], one["drop"]) for one in nulls] == [((10,), 0.1)]
+    assert [sorted(set(one)) for one in asked] == 2 * [list(range(10)), [10], [10]]
+    assert card["distance"].startswith("10.0% ± 6.7% are read as the digit that was asked for; ")
+    assert re.search(
+        rf"; {NUMBER} ± {NUMBER} in 50 steps of DDIM, without a label {NUMBER} ± {NUMBER} in 50 steps of DDPM", card["distance"]
+    )
+    run = tool.kept(tmp_path / "checkpoints" / "digits_by_label" / "trained.weights.h5")
+    one, other = (drawn(run, 2, 4, labels=np.array(told)) for told in ([0, 1, 2, 3], [0, 2, 1, 3]))
+    assert (np.abs(one - other).max(axis=(1, 2, 3)) > 0).tolist() == [False, True, True, False]
+    conditioned, noise = training.load_weights(tmp_path / "out" / "digits_by_label.weights.h5")
+    assert conditioned(np.arange(2))(np.zeros((2, 28, 28, 1), np.float32), np.array([1, noise.T])).shape == (2, 28, 28, 1)
 
 
 @pytest.fixture
@@ -278,9 +303,6 @@ def test_a_recipe_for_pictures_in_colour(few_scenes):
     assert run.model.output_shape == (None, 32, 32, 3)
     np.testing.assert_array_equal(run.noise.beta, schedule.shifted(schedule.cosine(), 2.0).beta)
     assert (run.card["shift"], run.card["network"]["size"]) == (2.0, 32)
-
-
-SMALL = {"widths": [8], "patch": 4, "batch": 4, "blocks": 1, "steps": 20, "images": 4}
 
 
 def test_the_command_trains_scenes(few_scenes, tmp_path, monkeypatch):

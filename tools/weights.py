@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lessons_lib import data, diffusion, judges, metrics, optimizers, sampling, training, weights
+from lessons_lib import data, diffusion, guidance, judges, metrics, optimizers, sampling, training, weights
 from lessons_lib.schedule import Schedule
 
 # isort: split
@@ -33,6 +33,7 @@ OPTIMIZERS = {
 }
 NETWORK = {"size": 28, "channels": 1, "widths": [32, 64], "blocks": 2, "patch": 2}  # lesson 05's
 DIGITS = {"steps": 30_000, "batch": 64, "blocks": 3, "decay": 0.999}  # what the packaged one changes
+BY_LABEL = {"build": "unet.labelled", "size": 28, **NETWORK, **DIGITS, "classes": 10, "null": (10,)}
 COLOUR = {
     "size": 64,
     "channels": 3,
@@ -94,6 +95,22 @@ def digits(folder=weights.FOLDER, checkpoints=Path("build/weights"), images=2000
         return f"{ddpm} in 50 steps of DDPM, {ddim} of DDIM; {images} digits each, against MNIST's test digits"
 
     return packaged("digits", measured, folder, checkpoints, **DIGITS | changes)
+
+
+def digits_by_label(folder=weights.FOLDER, checkpoints=Path("build/weights"), images=2000, **changes):
+    """The network that draws the digit that it is asked for, or any: that of `digits`, told a label for nine images of ten."""
+
+    def measured(run):
+        asked = np.arange(images) % 10
+        pictures = drawn(run, 50, images, labels=asked)
+        share = np.mean(judges.labels(pictures) == asked)
+        right = f"{share:.1%} ± {np.sqrt(share * (1 - share) / images):.1%} are read as the digit that was asked for"
+        known = metrics.frechet_distance(judges.features(pictures), judges.reference()[0])
+        ddpm, ddim = (distance(run, 50, images, eta=eta, labels=np.full(images, 10)) for eta in (1.0, 0.0))
+        told = f"without a label {ddpm} in 50 steps of DDPM, {ddim} of DDIM; {images} digits each, against MNIST's test digits"
+        return f"{right}; {known} in 50 steps of DDIM, {told}"
+
+    return packaged("digits_by_label", measured, folder, checkpoints, **BY_LABEL | changes)
 
 
 def scenes(folder=weights.FOLDER, checkpoints=Path("build/weights"), images=1000, **changes):
@@ -269,16 +286,17 @@ def usual():
     return {name: value for name, value in settings.items() if name not in apart} | NETWORK
 
 
-def distance(run, steps, images=2000, seed=1, eta=0.0):
+def distance(run, steps, images=2000, seed=1, eta=0.0, labels=None):
     """How far digits drawn in so many steps, of DDIM without a word, are from MNIST's test digits."""
-    return metrics.frechet_distance(judges.features(drawn(run, steps, images, seed, eta)), judges.reference()[0])
+    return metrics.frechet_distance(judges.features(drawn(run, steps, images, seed, eta, labels)), judges.reference()[0])
 
 
-def drawn(run, steps, images, seed=1, eta=0.0):
-    """What a network draws in so many steps."""
-    predict_noise = training.TARGETS[run.card["target"]](run.model, run.noise)
+def drawn(run, steps, images, seed=1, eta=0.0, labels=None):
+    """What a network draws in so many steps; labels: (images,), if it takes some."""
+    answer = run.model if labels is None else guidance.given(run.model, labels, batch_size=250)
+    predict_noise, size = training.TARGETS[run.card["target"]](answer, run.noise), 250 if labels is None else None
     shape = (images, *run.model.input_shape[0][1:])
-    *_, last = sampling.sample(predict_noise, run.noise, shape, steps, eta=eta, seed=seed, clip=True, batch_size=250)
+    *_, last = sampling.sample(predict_noise, run.noise, shape, steps, eta=eta, seed=seed, clip=True, batch_size=size)
     return last.x_t
 
 
@@ -322,7 +340,7 @@ def described(source="mnist", split="train", size=None):
 
 
 if __name__ == "__main__":
-    names = {one.__name__: one for one in (digits, classifier, scenes, flowers)}
+    names = {one.__name__: one for one in (digits, classifier, digits_by_label, scenes, flowers)}
     chosen = " ".join(sys.argv[1:]).replace(",", " ").split()
     if not chosen or not set(chosen) <= names.keys():
         sys.exit(f"WEIGHTS: expected some of {', '.join(names)}; received {' '.join(sys.argv[1:]) or 'nothing'}")
