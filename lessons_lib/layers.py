@@ -68,14 +68,30 @@ class AdaptiveGroupNorm(layers.Layer):
 class Attention(layers.Layer):
     """Scaled dot-product attention (Vaswani et al. 2017, eq. 1) over the positions of an image; no weights of its own.
 
-    Queries, keys and values: (B, height, width, 3 * channels), in this order. Gives (B, height, width, channels).
+    Queries, keys and values: (B, height, width, 3 * channels), in this order. Gives (B, height, width, channels). heads: each
+    has weights of its own and as many of the channels as the others (section 3.2.2). Raises ValueError unless heads is a positive
+    integer by which the channels can be divided.
     """
 
+    def __init__(self, heads=1, **kwargs):
+        super().__init__(**kwargs)
+        if not isinstance(heads, int) or isinstance(heads, bool) or heads < 1:
+            raise ValueError(f"heads: expected a positive integer; received {heads!r}")
+        self.heads = heads
+
+    def build(self, shape):
+        if shape[-1] % (3 * self.heads):
+            raise ValueError(f"heads: expected a divisor of the {shape[-1] // 3} channels; received {self.heads}")
+
     def call(self, queries_keys_values):
-        height = queries_keys_values.shape[1]
-        q, k, v = ops.unstack(einops.rearrange(queries_keys_values, "b h w (three c) -> three b (h w) c", three=3), 3)
+        of = {"h": queries_keys_values.shape[1], "heads": self.heads}
+        apart = einops.rearrange(queries_keys_values, "b h w (three heads c) -> three b heads (h w) c", three=3, **of)
+        q, k, v = ops.unstack(apart, 3)
         attended = ops.matmul(attention_weights(q, k), v)
-        return einops.rearrange(attended, "b (h w) c -> b h w c", h=height)
+        return einops.rearrange(attended, "b heads (h w) c -> b h w (heads c)", **of)
+
+    def get_config(self):
+        return {**super().get_config(), "heads": self.heads}
 
 
 @saving.register_keras_serializable("lessons_lib")
@@ -96,9 +112,9 @@ class Rearrange(layers.Layer):
 def attention_weights(queries, keys):
     """What each query takes of each key's value: softmax(q k^T / sqrt(channels)) (Vaswani et al. 2017, eq. 1).
 
-    queries: (B, M, channels); keys: (B, N, channels). Gives (B, M, N), each row summing to 1.
+    queries: (B, ..., M, channels); keys: (B, ..., N, channels). Gives (B, ..., M, N), each row summing to 1.
     """
-    scores = ops.matmul(queries, ops.swapaxes(keys, 1, 2)) * queries.shape[-1] ** -0.5
+    scores = ops.matmul(queries, ops.swapaxes(keys, -2, -1)) * queries.shape[-1] ** -0.5
     return ops.softmax(scores, axis=-1)
 
 

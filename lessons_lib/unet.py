@@ -39,25 +39,26 @@ def basic_unet(size=28, channels=1, output_activation=None):
     return Model(noisy, x, name="basic_unet")
 
 
-def unet(size=28, channels=1, widths=(32, 64, 128), blocks=2, *, attention=None, patch=1):
+def unet(size=28, channels=1, widths=(32, 64, 128), blocks=2, *, attention=None, heads=1, patch=1):
     """A U-Net that knows the time (DDPM, appendix B), in a size for laptops: functional Keras, called with [x_t, t].
 
     x_t: (B, size, size, channels); t: (B,) int32. Gives the shape of x_t, float32; all zero until it is trained.
 
     `widths`: the channels of each level, which is half the size of the one before. `blocks`: residual blocks of a level, as many
     on the way down as on the way up (DDPM's code has one more there). `attention`: the levels with self-attention, 0 being the
-    finest; without a word, the coarsest. `patch`: the side of the squares of pixels that are folded into channels first;
-    patch^2 times fewer positions. Raises ValueError if these are not positive integers, if size cannot be divided by patch
-    and halved between the levels, if a width is no multiple of 8, or if there is no such level.
+    finest; without a word, the coarsest. `heads`: how many each of them has (Dhariwal and Nichol 2021, section 3). `patch`: the
+    side of the squares of pixels that are folded into channels first; patch^2 times fewer positions. Raises ValueError if these
+    are not positive integers, if size cannot be divided by patch and halved between the levels, if a width is no multiple of 8,
+    or if there is no such level.
     """
     _check_positive(size=size, channels=channels)
     _check_widths(widths)
     x_t, t = Input((size, size, channels), name="x_t"), Input((), dtype="int32", name="t")
-    x = backbone(x_t, time_embedding(t, 4 * widths[0]), widths, blocks, attention=attention, patch=patch)
+    x = backbone(x_t, time_embedding(t, 4 * widths[0]), widths, blocks, attention=attention, heads=heads, patch=patch)
     return Model([x_t, t], x, name="unet")
 
 
-def labelled(size=28, channels=1, widths=(32, 64, 128), blocks=2, *, classes=10, attention=None, patch=1):
+def labelled(size=28, channels=1, widths=(32, 64, 128), blocks=2, *, classes=10, attention=None, heads=1, patch=1):
     """`unet` that is told a class too, by a vector for each, added to the time's (Dhariwal and Nichol 2021, section 3.1).
 
     Called with [x_t, t, label]; label: (B,) int32, 0 to classes - 1, or classes, the null label, which stands for no class.
@@ -72,11 +73,11 @@ def labelled(size=28, channels=1, widths=(32, 64, 128), blocks=2, *, classes=10,
     )
     vectors = layers.Embedding(classes + 1, 4 * widths[0], dtype="float32", name="classes")
     embedding = layers.Add(dtype="float32")([time_embedding(t, 4 * widths[0]), vectors(label)])
-    x = backbone(x_t, embedding, widths, blocks, attention=attention, patch=patch)
+    x = backbone(x_t, embedding, widths, blocks, attention=attention, heads=heads, patch=patch)
     return Model([x_t, t, label], x, name="labelled")
 
 
-def backbone(x_t, embedding, widths, blocks=2, *, attention=None, patch=1):
+def backbone(x_t, embedding, widths, blocks=2, *, attention=None, heads=1, patch=1):
     """`unet` without its inputs: for an embedding of the time to which one of a class or a text may have been added.
 
     x_t: (B, size, size, channels); embedding: (B, E), float32. Gives the shape of x_t, float32. Raises ValueError as `unet`.
@@ -89,7 +90,7 @@ def backbone(x_t, embedding, widths, blocks=2, *, attention=None, patch=1):
 
     def block(x, level):
         x = residual_block(x, embedding, widths[level])
-        return self_attention(x) if level in attention else x
+        return self_attention(x, heads) if level in attention else x
 
     x = Rearrange("b (h p) (w q) c -> b h w (p q c)", p=patch, q=patch)(x_t) if patch > 1 else x_t
     x = _convolution(widths[0], 3)(x)
@@ -137,15 +138,15 @@ def residual_block(x, embedding, width):
     return layers.Add()([shortcut, x])
 
 
-def self_attention(x):
-    """Every position looks at every other, beside a shortcut (Vaswani et al. 2017, eq. 1), with one head.
+def self_attention(x, heads=1):
+    """Every position looks at every other, beside a shortcut (Vaswani et al. 2017, eq. 1), with one head or several.
 
-    x: (B, height, width, channels). Gives the same shape; its cost grows with the square of height * width.
+    x: (B, height, width, channels), a multiple of heads. Gives the same shape; its cost grows with the square of height * width.
     """
     channels = x.shape[-1]
     y = AdaptiveGroupNorm(silu=False)(x)
     y = layers.Dense(3 * channels, use_bias=False)(y)
-    y = Attention()(y)
+    y = Attention(heads)(y)
     return layers.Add()([x, layers.Dense(channels)(y)])
 
 

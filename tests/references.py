@@ -57,8 +57,11 @@ def group_norm(x, scale_shift, activation=silu):
     return activation(y) if activation else y
 
 
-def attention(x):
-    """(Vaswani et al. 2017, eq. 1) x: (H, W, 3 C), queries, keys and values; one position after another."""
+def attention(x, heads=1):
+    """(Vaswani et al. 2017, eq. 1) x: (H, W, 3 C), queries, keys and values; one position after another, head by head."""
+    if heads > 1:
+        q, k, v = (np.split(part, heads, axis=-1) for part in np.split(x, 3, axis=-1))
+        return np.concatenate([attention(np.concatenate(one, axis=-1)) for one in zip(q, k, v, strict=True)], axis=-1)
     q, k, v = np.split(x.reshape(-1, x.shape[-1]), 3, axis=-1)
     y = np.zeros_like(v)
     for i, query in enumerate(q):
@@ -106,10 +109,10 @@ class Reference:
         y = self.convolution(self.norm(x))
         return shortcut + self.convolution(self.norm(y, self.dense(embedding)))
 
-    def self_attention(self, x):
-        return x + self.dense(attention(self.dense(self.norm(x, activation=None))))
+    def self_attention(self, x, heads=1):
+        return x + self.dense(attention(self.dense(self.norm(x, activation=None)), heads))
 
-    def unet(self, x_t, t, widths, blocks, attention, patch):
+    def unet(self, x_t, t, widths, blocks, attention, patch, heads=1):
         """(DDPM, appendix B)"""
         size, channels, coarsest = x_t.shape[0] // patch, x_t.shape[-1], len(widths) - 1
         levels = [coarsest] if attention is None else attention
@@ -117,7 +120,7 @@ class Reference:
 
         def block(x, level):
             x = self.residual_block(x, embedding, widths[level])
-            return self.self_attention(x) if level in levels else x
+            return self.self_attention(x, heads) if level in levels else x
 
         patches = np.empty((size, size, patch * patch * channels))
         for i in range(size):

@@ -248,8 +248,15 @@ def test_the_weights_are_the_articles():
 def test_attention_equals_the_articles(shape):
     """(Vaswani et al. 2017, eq. 1), one image at a time."""
     x = 2 * numbers(*shape)
-    y = Attention(dtype="float64")(x)
-    np.testing.assert_allclose(y, [references.attention(image) for image in x], atol=1e-12)
+    for heads in (1, shape[-1] // 3):
+        y = Attention(heads, dtype="float64")(x)
+        np.testing.assert_allclose(y, [references.attention(image, heads) for image in x], atol=1e-12)
+
+
+@pytest.mark.parametrize("heads", [0, 2.0, True])
+def test_heads_are_counted(heads):
+    with pytest.raises(ValueError, match=f"heads: expected a positive integer; received {heads}"):
+        Attention(heads)
 
 
 def test_attention_copies_what_is_looked_for():
@@ -283,6 +290,7 @@ def test_the_pixels_of_a_patch_lie_row_by_row():
         (AdaptiveGroupNorm(silu=False), [(4, 6, 8)]),
         (AdaptiveGroupNorm(), [(4, 6, 8), (16,)]),
         (Attention(), [(4, 6, 12)]),
+        (Attention(2), [(4, 6, 12)]),
         (Rearrange("b (h p) w c -> b h w (p c)", p=2), [(4, 6, 3)]),
     ],
     ids=lambda value: getattr(value, "name", None),

@@ -132,17 +132,17 @@ def test_channels_are_positive():
 
 
 @pytest.mark.parametrize(
-    ("size", "channels", "widths", "blocks", "attention", "patch"),
+    ("size", "channels", "widths", "blocks", "attention", "patch", "heads"),
     [
-        (8, 1, (8, 16), 1, None, 1),
-        (8, 3, (16, 8, 8), 2, (), 1),
-        (12, 2, (8, 16), 1, (0,), 3),
+        (8, 1, (8, 16), 1, None, 1, 1),
+        (8, 3, (16, 8, 8), 2, (), 1, 1),
+        (12, 2, (8, 16), 1, (0,), 3, 4),
     ],
 )
-def test_unet_equals_a_second_implementation(size, channels, widths, blocks, attention, patch):
-    network = shake(unet.unet(size, channels, widths, blocks, attention=attention, patch=patch))
+def test_unet_equals_a_second_implementation(size, channels, widths, blocks, attention, patch, heads):
+    network = shake(unet.unet(size, channels, widths, blocks, attention=attention, patch=patch, heads=heads))
     x_t, t = numbers(2, size, size, channels), times(3, 700)
-    expected = [Reference(network).unet(*image, widths, blocks, attention, patch) for image in zip(x_t, t, strict=True)]
+    expected = [Reference(network).unet(*image, widths, blocks, attention, patch, heads) for image in zip(x_t, t, strict=True)]
     np.testing.assert_allclose(network.predict_on_batch([x_t, t]), expected, atol=2e-4 * np.std(expected))
 
 
@@ -486,3 +486,5 @@ def test_a_block_has_a_width_of_whole_groups():
         unet.residual_block(Input((4, 4, 8)), Input((32,)), 12)
     with pytest.raises(ValueError, match=r"x: expected a multiple of 8 channels; received shape \(None, 4, 4, 4\)"):
         unet.self_attention(Input((4, 4, 4)))
+    with pytest.raises(ValueError, match="heads: expected a divisor of the 8 channels; received 3"):
+        unet.self_attention(Input((4, 4, 8)), 3)
