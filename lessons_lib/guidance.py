@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from lessons_lib.diffusion import alike
+from lessons_lib.diffusion import alike, to_noise, to_x_0
 from lessons_lib.schedule import whole
 
 
@@ -96,6 +96,22 @@ def within(low, high, guided, plain):
         return ops.where(_for_each("t", inside, one) > 0, one, other)
 
     return answer
+
+
+def consistent(predict_noise, schedule, correct):
+    """Correct the guess at x_0 in each step, and nothing else, as a `predict_noise` (Wang et al. 2022, eq. 13).
+
+    correct(x_0): the guess, (B, ...), as it should be: with known pixels put back, say, or within a range. It comes after
+    guidance and takes the place of `sample`'s clip. Raises ValueError if it gives another shape.
+    """
+
+    def corrected(x_t, t):
+        alpha_bar = schedule.at(t, like=x_t)
+        x_0 = to_x_0(x_t, predict_noise(x_t, t), alpha_bar)
+        _, x_0 = alike(x_0=x_0, corrected=correct(x_0))
+        return to_noise(x_t, x_0, alpha_bar)
+
+    return corrected
 
 
 def _strength(argument, value):

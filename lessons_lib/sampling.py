@@ -71,9 +71,12 @@ def sigma_hat(schedule, t, s):
     return sqrt(1 - alpha_bar_t / alpha_bar_s)
 
 
-def noise_of(seed, step, shape):
-    """The noise of one step for all images, (B, ...) float32: from (seed, step) alone; step 0 is where sampling starts."""
-    return np.random.default_rng([seed, step]).standard_normal(shape, dtype=np.float32)
+def noise_of(seed, step, shape, *more):
+    """The noise of one step for all images, (B, ...) float32: from (seed, step) alone; step 0 is where sampling starts.
+
+    more: further integers, for a step that needs several noises.
+    """
+    return np.random.default_rng([seed, step, *more]).standard_normal(shape, dtype=np.float32)
 
 
 def sample(
@@ -98,19 +101,19 @@ def sample(
     would be magnified otherwise. large_noise: DDPM's other variance, `sigma_hat`, in place of the one for eta = 1. quadratic: see
     `time_grid`. batch_size: how many images to ask the network about at once; None: all. The pictures do not depend on it.
     """
-    times, eta, ask = time_grid(schedule.T, steps, quadratic=quadratic), _part("eta", eta), _asking(predict_noise, batch_size)
+    times, eta, ask = time_grid(schedule.T, steps, quadratic=quadratic), _part("eta", eta), asking(predict_noise, batch_size)
     if large_noise and eta != 1:
         raise ValueError(f"eta: expected 1 with large_noise, which is for DDPM's step; received {eta}")
     seed, shape = whole("seed", seed, 0, 2**32 - 1), tuple(whole("shape", size, 1) for size in shape)
     if len(shape) < 2:
         raise ValueError(f"shape: expected that of images or points, (B, ...); received {shape}")
-    x_t = _frozen(noise_of(seed, 0, shape) if x_T is None else _checked("x_T", x_T, shape))
+    x_t = frozen(noise_of(seed, 0, shape) if x_T is None else _checked("x_T", x_T, shape))
     yield State(schedule.T, x_t, None)
     for step, (t, s) in enumerate(pairwise(times.tolist()), 1):
         std = sigma_hat(schedule, t, s) if large_noise else None
         noise = noise_of(seed, step, shape).astype(x_t.dtype) if eta and s else None
         x_t, x_0 = reverse_step(x_t, ask(x_t, t), t, s, schedule, eta, noise, noise_std=std, clip=clip)
-        x_t, x_0 = _frozen(x_t), _frozen(x_0)
+        x_t, x_0 = frozen(x_t), frozen(x_0)
         yield State(s, x_t, x_0)
 
 
@@ -122,17 +125,17 @@ def invert(predict_noise, schedule, x_0, steps, *, corrections=0, quadratic=Fals
     the x_t found so far. So the network is never asked about t = 0, and `sample` leads back, up to an error that falls with the
     steps. Other arguments as for `sample`.
     """
-    corrections, ask = whole("corrections", corrections, 0), _asking(predict_noise, batch_size)
+    corrections, ask = whole("corrections", corrections, 0), asking(predict_noise, batch_size)
     times = time_grid(schedule.T, steps, quadratic=quadratic)[::-1].tolist()
-    x_s = _frozen(_checked("x_0", x_0, np.shape(x_0)))
+    x_s = frozen(_checked("x_0", x_0, np.shape(x_0)))
     yield State(0, x_s, None)
     for s, t in pairwise(times):
         x_t = x_s
         for _ in range(1 + corrections):
             noise_pred = ask(x_t, t)
             x_0 = to_x_0(x_s, noise_pred, schedule.alpha_bar[s]) if s else x_s
-            x_t = _frozen(add_noise(x_0, noise_pred, schedule.alpha_bar[t]))
-        yield State(t, x_t, _frozen(x_0))
+            x_t = frozen(add_noise(x_0, noise_pred, schedule.alpha_bar[t]))
+        yield State(t, x_t, frozen(x_0))
         x_s = x_t
 
 
@@ -159,7 +162,7 @@ def slerp(one, other, part):
     return (behind[:, None] * rows + ahead[:, None] * others).reshape(one.shape).astype(one.dtype)
 
 
-def _asking(predict_noise, batch_size):
+def asking(predict_noise, batch_size):
     """`predict_noise` for all images at one time, so many at once, with its answers checked."""
     if batch_size is not None:
         batch_size = whole("batch_size", batch_size, 1)
@@ -205,7 +208,8 @@ def _checked(argument, values, shape):
     return values
 
 
-def _frozen(x):
+def frozen(x):
+    """A tensor as a NumPy array that nobody writes into."""
     x = ops.convert_to_numpy(x)
     x.flags.writeable = False
     return x
