@@ -441,8 +441,8 @@ np.testing.assert_allclose(perfect.predict_noise(in_rows, at_stages), noise_pred
 # ask again, many times (lesson 06).
 #
 # **Earned.** We call a perfect denoiser of a known world an *oracle*. Ours is `oracle.points`; the library has others
-# for Gaussians and their mixtures. Later lessons and the samplers' tests rely on these exact answers. An oracle also
-# gives the noise that belongs to its guess,
+# for Gaussians and their mixtures. Later lessons rely on these exact answers. An oracle also gives the noise that
+# belongs to its guess,
 # $\hat\epsilon(x_t, t) = (x_t - \sqrt{\bar\alpha_t}\, E[x_0 \mid x_t]) / \sqrt{1 - \bar\alpha_t}$.
 #
 # ## Why the steps are small

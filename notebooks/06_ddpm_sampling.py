@@ -270,7 +270,6 @@ np.testing.assert_allclose(narrow, (0.016, 0.842), atol=0.001)  # a cloud of wid
 # %% [markdown]
 # With both terms the width at $t = 1$ is right for every $w$: each step then has exactly the distribution of
 # $x_{t-1}$ given $x_t$. $\tilde\beta_t$ is right only for a point, $\beta_t$ only for a cloud as wide as the noise.
-# (In general the right variance depends on $x_t$; a fixed one can be right only on average.)
 #
 # We add noise to 256 digits and let the network guess them. On average, a guess's squared error is at least
 # $\operatorname{Var}(x_0|x_t)$. Divided by $1 - \bar\alpha_t$, it bounds the fraction of the way to $\beta_t$:
