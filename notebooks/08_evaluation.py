@@ -719,7 +719,7 @@ for (steps, of), color, move in zip(ladder.items(), colors, (-0.2, 0.2), strict=
 axis.set_yticks(range(len(rows)), rows)
 axis.invert_yaxis()
 axis.set(xlabel="distance from MNIST's test digits", xlim=(0, 16))
-axis.legend(loc="lower right", frameon=False)
+figure.legend(loc="outside upper center", ncols=2, frameon=False)
 plots.show(
     figure,
     "Ten rows of two horizontal bars. After 2,400 steps the noise as target is the longest; after "
