@@ -734,14 +734,15 @@ plots.show(
 # - *Telling the network the time* is no gain: in all four trainings the network that is not told draws better digits,
 #   by less than three errors. Why, we have not found out.
 # - *The noise as target* is a loss after 2,400 steps, from 8.8 to 12.8, but not after 16,000: 3.1 against 3.2.
-# - *The velocity* is no sure gain over the picture: worse in the three short trainings, better in the long one, by
+# - *The velocity* is no gain over the picture: worse in the three short trainings, better in the long one, by
 #   less than three errors. *Averaged weights* change nothing.
 # - *DDPM's noise* in 200 steps is the second gain, from 9.3 to 7.1; after long training, and in ten steps, its gain is
 #   within three errors.
 #
-# Longer training is worth more than any row: all distances fall to less than half. Trust only large gaps: trained
-# with TensorFlow, not JAX, the first row's seed 0 gives 11.4 in place of 10.1. The packaged network's third block,
-# 30,000 steps, larger batches and longer average bring 2.7 down to 1.4; which matters most, we have not measured.
+# Longer training is worth more than any row: all distances fall to less than half. Trust only large gaps: on
+# TensorFlow, as in the long trainings, the first row's seed 0 gives 11.4 in place of JAX's 10.1. The packaged
+# network's third block, 30,000 steps, larger batches and longer average bring 2.7 down to 1.4; which matters most is
+# open.
 #
 # ## Recap
 #
