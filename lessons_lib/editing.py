@@ -11,7 +11,7 @@ from lessons_lib.schedule import same_shape, whole
 
 
 def paint(x_s, known, noise, mask, alpha_bar_s):
-    """Put what is known, noised to the level of x_s, where the mask is true (Lugmayr et al. 2022, eq. 8).
+    """Put what is known, noised to the level of x_s, where the mask is true (Lugmayr et al. 2022, algorithm 1).
 
     x_s, known, noise: (B, ...), float32 or float64; known is a clean picture, noise standard Gaussian. mask: booleans of that
     shape, or with one channel for all. alpha_bar_s: of the time s of x_s, (B, 1, ...) or a number in [0, 1]; where it is 1, the

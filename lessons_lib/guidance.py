@@ -41,7 +41,7 @@ def given(model, *conditions, batch_size=None):
 
 
 def guide(conditional, unconditional, guidance):
-    """Classifier-free guidance, u + guidance (c - u), as a `predict_noise` (Ho and Salimans 2022, eq. 6, with w = guidance - 1).
+    """Classifier-free guidance, u + guidance (c - u), as a `predict_noise` (Ho and Salimans 2022, algorithm 2; w = guidance - 1).
 
     conditional, unconditional: c and u, two of `predict_noise(x_t, t)`; or two answers, as `given` makes them, for the formula
     gives the same walk in noise, velocity and x_0, as long as nothing is clipped before. guidance: a number, or (B,), one for
@@ -58,7 +58,9 @@ def guide(conditional, unconditional, guidance):
 
 
 def guide_by_classifier(predict_noise, gradient, schedule, scale):
-    """Classifier guidance as a `predict_noise`: noise - scale sqrt(1 - alpha_bar) gradient (Dhariwal and Nichol 2021, eq. 14).
+    """Classifier guidance, noise - scale sqrt(1 - alpha_bar) gradient, as a `predict_noise`.
+
+    (Dhariwal and Nichol 2021, algorithm 2), which is printed without the scale.
 
     gradient(x_t, t): of log p(y | x_t) in x_t, of x_t's shape, for the classes y that are wanted; a function, since Keras has no
     gradient for all backends. scale: a number, or (B,), one for each image: 0 ignores the classifier, 1 is Bayes' rule if
@@ -99,7 +101,7 @@ def within(low, high, guided, plain):
 
 
 def consistent(predict_noise, schedule, correct):
-    """Correct the guess at x_0 in each step, and nothing else, as a `predict_noise` (Wang et al. 2022, eq. 13).
+    """Correct the guess at x_0 in each step, and nothing else, as a `predict_noise` (Wang et al. 2022).
 
     correct(x_0): the guess, (B, ...), as it should be: with known pixels put back, say, or within a range. It comes after
     guidance and takes the place of `sample`'s clip. Raises ValueError if it gives another shape.
