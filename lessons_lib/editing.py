@@ -15,8 +15,7 @@ def paint(x_s, known, noise, mask, alpha_bar_s):
 
     x_s, known, noise: (B, ...), float32 or float64; known is a clean picture, noise standard Gaussian. mask: booleans of that
     shape, or with one channel for all. alpha_bar_s: of the time s of x_s, (B, 1, ...) or a number in [0, 1]; where it is 1, the
-    known pixels come out bit for bit. (Equation 8a is printed with the level of the step before, and algorithm 1 without the root
-    of 1 - alpha_bar.) Raises ValueError for other shapes, TypeError for a mask that is not boolean.
+    known pixels come out bit for bit. Raises ValueError for other shapes, TypeError for a mask that is not boolean.
     """
     x_s, known, noise = alike(x_s=x_s, known=known, noise=noise)
     return ops.where(_mask(mask, x_s), add_noise(known, noise, alpha_bar_s), x_s)
@@ -58,7 +57,8 @@ def fill(predict_noise, schedule, known, mask, steps, *, length=1, repeats=1, et
     times, ask = time_grid(schedule.T, steps), asking(predict_noise, batch_size)
     (known,) = alike(known=known)
     mask, known = _mask(mask, known), ops.convert_to_numpy(known)
-    x, x_0 = noise_of(seed, 0, known.shape).astype(known.dtype), None
+    seed = whole("seed", seed, 0, 2**32 - 1)
+    x, x_0 = frozen(noise_of(seed, 0, known.shape).astype(known.dtype)), None
     yield State(schedule.T, x, x_0)
     for move, (t, s) in enumerate(jumps(times, length, repeats), 1):
         noise = noise_of(seed, move, known.shape).astype(known.dtype)

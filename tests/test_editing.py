@@ -169,6 +169,15 @@ def test_the_same_seed_fills_alike_and_another_otherwise():
     assert np.abs(first - other)[~MASK].min() > 0
 
 
+def test_states_are_read_only():
+    """The walk goes on from them."""
+    for state in editing.fill(guess, CHAIN, PICTURES, MASK, 3, repeats=2):
+        assert not state.x_t.flags.writeable
+        assert state.x_0 is None or not state.x_0.flags.writeable
+    with pytest.raises(ValueError, match=r"seed: expected an integer in 0.*received -1"):
+        list(editing.fill(guess, CHAIN, PICTURES, MASK, 3, seed=-1))
+
+
 def test_known_and_unknown_have_noises_of_their_own():
     """Else a pixel's known noise would be the one that is added to it: the two are nowhere correlated."""
     walked = list(editing.fill(lambda x_t, t: 0 * x_t, CHAIN, np.zeros((1, 64, 64, 1)), np.ones((1, 64, 64, 1), bool), 5))

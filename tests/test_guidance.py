@@ -221,7 +221,7 @@ def test_guidance_by_the_exact_classifier_gives_the_conditional_answer(k):
         np.testing.assert_allclose(by_classifier(PLANE, TIMES), free(PLANE, TIMES), atol=1e-12)
 
 
-def test_guidance_beyond_one_leaves_its_own_class_alone_and_moves_away_from_others():
+def test_guidance_beyond_one_moves_the_mean_beyond_its_class():
     """In two clouds of equal width, the guided mean lies beyond that of the class (Chidambaram et al. 2024)."""
     pair = oracle.mixture(CHAIN, [[1.0], [-1.0]], [1.0, 1.0], [0.5, 0.5])
     right, x_T, means = oracle.gaussian(CHAIN, [1.0], 1.0), RNG.normal(size=(2000, 1)), []
