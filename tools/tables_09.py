@@ -103,8 +103,7 @@ def drawn_by(of, images, elsewhere=False):
     if elsewhere:
         chain = shifted(run.noise, 1 / SHIFT if run.card["shift"] else SHIFT)
         predict_noise = by_ratio(predict_noise, run.noise, chain)
-    with run.average.applied():
-        return looks(walked(predict_noise, chain, images)) | {"loss": run.card["losses"][-1]}
+    return looks(walked(predict_noise, chain, images)) | {"loss": run.card["losses"][-1]}
 
 
 def by_ratio(predict_noise, own, other):
@@ -128,7 +127,7 @@ def changed(target, shift, width):
 def trained(target, shift, width, steps, seed):
     """A network of lesson 09's recipe with some of its options changed."""
     name = f"{target}-{'shifted' if shift else 'plain'}-{width}-{steps}-{seed}"
-    return recipes.recipe(CHECKPOINTS / name, steps=steps, seed=seed, **changed(target, shift, width))
+    return recipes.trained(CHECKPOINTS / name, steps=steps, seed=seed, **changed(target, shift, width))
 
 
 def ended(least, images):

@@ -1,7 +1,8 @@
 """Train packaged weights anew: `make weights WEIGHTS="digits classifier"`, one after the other. The cards say how long it took.
 
 Needs MNIST, for `flowers` Oxford Flowers 102. What comes out differs by machine: sums are rounded in another order, and training
-magnifies that. Networks that draw go on from their checkpoints, in build/weights, if they were stopped.
+magnifies that. Networks that draw go on from their checkpoints, in build/weights, if they were stopped. On a GPU
+tools/jax_trainer.py trains them faster.
 """
 
 import functools
@@ -45,7 +46,9 @@ COLOUR = {
     "label": None,
 }
 SCENES = COLOUR | {"source": "scenes", "steps": 36_000, "decay": 0.999}
-FLOWERS = COLOUR | {"source": "oxford_flowers102", "split": "train+test", "steps": 36_000, "decay": 0.999}
+FLOWERS = COLOUR | {"source": "oxford_flowers102", "split": "train+test", "steps": 36_000, "decay": 0.999, "flip": True}
+PACKAGED = {"digits": DIGITS, "digits_by_label": BY_LABEL, "scenes": SCENES, "flowers": FLOWERS}
+CHECKPOINTS = Path("build/weights")
 SETS = {"mnist": "MNIST", "scenes": "Scenes", "oxford_flowers102": "Oxford Flowers 102"}  # as people call them
 
 
@@ -87,7 +90,7 @@ def classifier(folder=weights.FOLDER, epochs=8, train="train", test="test"):
     return card
 
 
-def digits(folder=weights.FOLDER, checkpoints=Path("build/weights"), images=2000, **changes):
+def digits(folder=weights.FOLDER, checkpoints=CHECKPOINTS, images=2000, **changes):
     """The network that draws digits: lesson 05's recipe, deeper, for longer, and with a longer average."""
 
     def measured(run):
@@ -97,7 +100,7 @@ def digits(folder=weights.FOLDER, checkpoints=Path("build/weights"), images=2000
     return packaged("digits", measured, folder, checkpoints, **DIGITS | changes)
 
 
-def digits_by_label(folder=weights.FOLDER, checkpoints=Path("build/weights"), images=2000, **changes):
+def digits_by_label(folder=weights.FOLDER, checkpoints=CHECKPOINTS, images=2000, **changes):
     """The network that draws the digit that it is asked for, or any: that of `digits`, told a label for nine images of ten."""
 
     def measured(run):
@@ -113,7 +116,7 @@ def digits_by_label(folder=weights.FOLDER, checkpoints=Path("build/weights"), im
     return packaged("digits_by_label", measured, folder, checkpoints, **BY_LABEL | changes)
 
 
-def scenes(folder=weights.FOLDER, checkpoints=Path("build/weights"), images=1000, **changes):
+def scenes(folder=weights.FOLDER, checkpoints=CHECKPOINTS, images=1000, **changes):
     """The network that draws scenes: lesson 09's recipe, for longer, and with a longer average."""
 
     def measured(run):
@@ -126,7 +129,7 @@ def scenes(folder=weights.FOLDER, checkpoints=Path("build/weights"), images=1000
     return packaged("scenes", measured, folder, checkpoints, **SCENES | changes)
 
 
-def flowers(folder=weights.FOLDER, checkpoints=Path("build/weights"), held_out="validation", images=1000, **changes):
+def flowers(folder=weights.FOLDER, checkpoints=CHECKPOINTS, held_out="validation", images=1000, **changes):
     """The network that draws flowers: lesson 09's recipe, for longer, and with a longer average."""
     options = FLOWERS | changes
 
@@ -153,30 +156,13 @@ def flowers(folder=weights.FOLDER, checkpoints=Path("build/weights"), held_out="
 def packaged(name, measured, folder, checkpoints, **options):
     """Train a network by the recipe, measure it as it will be loaded, in 16 bits, and package it with its card.
 
-    Goes on from its checkpoints, which also hold the trained network until it is measured. One that was packaged from them is not
-    trained again: several names in a row may be stopped too. Raises ValueError if they were begun with other options.
+    One that was packaged from its checkpoints is not trained again: several names in a row may be stopped too.
     """
     checkpoints, path = Path(checkpoints) / name, Path(folder) / f"{name}.weights.h5"
-    begun, trained, done = (checkpoints / part for part in ("options.json", "trained.weights.h5", "packaged"))
-    asked = json.loads(json.dumps(options, default=lambda function: function.__qualname__))
-    there = json.loads(begun.read_text("utf-8")) if begun.exists() else asked
-    if asked != there:
-        raise ValueError(
-            f"options: expected {there}, with which {checkpoints} was begun; received {asked}. Delete it to train anew"
-        )
-    if done.exists():
+    if (done := checkpoints / "packaged").exists():
         print(f"{name}: packaged already; delete {checkpoints} to train it again", flush=True)
         return weights.read(path)
-    training.write_json(begun, asked)
-    if not trained.with_name("trained.json").exists():  # its card, which is written last
-        of = {name: options[name] for name in ("source", "split", "size") if name in options}
-        card, start, here = described(**of), time.monotonic(), []
-        told = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: here.append(tell(epoch, logs)))
-        run = recipe(checkpoints, callbacks=[told], **options)
-        minutes = (time.monotonic() - start) / 60 * len(run.card["losses"]) / len(here)  # of all parts, if it was stopped before
-        with run.average.applied():
-            training.save_weights(run.model, trained, card | {"minutes": round(minutes, 1)} | run.card)
-    run = kept(trained)
+    run = trained(checkpoints, **options)
     card = run.card | {"distance_in_32_bits": measured(run)}
     training.save_weights(run.model, path, card, dtype="float16")
     weights.load_into(run.model, path)
@@ -184,6 +170,34 @@ def packaged(name, measured, folder, checkpoints, **options):
     training.save_weights(run.model, path, card, dtype="float16")
     done.touch()
     return card
+
+
+def trained(checkpoints, **options):
+    """A network as the recipe makes it, its own weights the averaged ones; goes on from its checkpoints, which also keep it.
+
+    Raises ValueError if they were begun with other options.
+    """
+    begun, last = checkpoints / "options.json", checkpoints / "trained.weights.h5"
+    there = json.loads(begun.read_text("utf-8")) if begun.exists() else asked(options)
+    if asked(options) != there:
+        raise ValueError(
+            f"options: expected {there}, with which {checkpoints} was begun; received {asked(options)}. Delete it to train anew"
+        )
+    training.write_json(begun, there)
+    if not last.with_name("trained.json").exists():  # its card, which is written last
+        of = {name: options[name] for name in ("source", "split", "size") if name in options}
+        card, start, here = described(**of), time.monotonic(), []
+        told = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: here.append(tell(epoch, logs)))
+        run = recipe(checkpoints, callbacks=[told], **options)
+        minutes = (time.monotonic() - start) / 60 * len(run.card["losses"]) / len(here)  # of all parts, if it was stopped before
+        with run.average.applied():
+            training.save_weights(run.model, last, card | {"minutes": round(minutes, 1)} | run.card)
+    return kept(last)
+
+
+def asked(options):
+    """Options as they come back from JSON."""
+    return json.loads(json.dumps(options, default=lambda function: function.__qualname__))
 
 
 def kept(path):
@@ -225,6 +239,7 @@ def recipe(
     label="label",
     null=None,
     drop=0.1,
+    flip=False,
     pairs=None,
     callbacks=(),
     **network,
@@ -233,7 +248,8 @@ def recipe(
 
     build, network: the function of lessons_lib that builds it, and its arguments (of lesson 05's, those that differ). source,
     split, size, label: of `data.load`, and size of the network too; shift: of `schedule.shifted`. null, drop: of `data.noisify`.
-    pairs: a function of (batches, schedule, seed) that makes the pairs, in place of `data.noisify` with the target.
+    flip: whether half of the images, by lot, are turned left to right. pairs: a function of (batches, schedule, seed) that makes
+    the pairs, in place of `data.noisify` with the target.
     """
     if steps > 20 and steps % 20:
         raise ValueError(f"steps: expected a multiple of 20, for twenty checkpoints; received {steps}")
@@ -247,26 +263,69 @@ def recipe(
     model.compile(OPTIMIZERS[optimizer](rates, beta_2), "mse")
     average = training.EMA(decay)
     images = data.load(source, split, batch, seed=seed, size=size, label=label)
+    images = flipped(images, seed) if flip else images
     pairs = pairs(images, noise, seed) if pairs else data.noisify(images, noise, TARGETS[target], seed=seed, null=null, drop=drop)
     settings = {"seed": seed, "batch": batch, "schedule": schedule, "target": target, "source": source, "split": split}
-    settings |= {"shift": shift, "null": null, "drop": drop if null else None}
+    settings |= {"shift": shift, "null": null, "drop": drop if null else None, "flip": flip}
     every = max(1, steps // 20)
     losses = training.fit(model, pairs, steps, checkpoints, settings=settings, average=average, every=every, callbacks=callbacks)
-    card = {
+    card = told_of(
+        build=build,
+        network=network,
+        target=target,
+        schedule=schedule,
+        shift=shift,
+        precision=precision,
+        seed=seed,
+        steps=steps,
+        optimizer=optimizer,
+        beta_2=beta_2,
+        rate=rate,
+        batch=batch,
+        decay=decay,
+        flip=flip,
+    )
+    card |= {"losses": [round(float(loss), 4) for loss in losses["loss"]]}
+    return Run(model, average, noise, card)
+
+
+def complete(options):
+    """All settings of a recipe by name, with those that are not among its options, and what its card tells."""
+    settings = {name: one.default for name, one in inspect.signature(recipe).parameters.items() if one.kind is one.KEYWORD_ONLY}
+    network = {name: value for name, value in options.items() if name not in settings}
+    full = settings | {name: value for name, value in options.items() if name in settings}
+    size = {} if full["size"] is None else {"size": full["size"]}
+    full |= {"network": (NETWORK if full["build"] == "unet.unet" else {}) | size | network}
+    wanted = inspect.signature(told_of).parameters
+    return asked(full | {"card": told_of(**{name: full[name] for name in wanted})})
+
+
+def told_of(*, build, network, target, schedule, shift, precision, seed, steps, optimizer, beta_2, rate, batch, decay, flip):
+    """What a card tells of a recipe's settings."""
+    return {
         "build": build,
         "network": network,
         "target": target,
         "schedule": schedule,
-        "T": noise.T,
+        "T": 1000,
         "shift": shift,
         "precision": precision,
         "seed": seed,
         "steps": steps,
-        "settings": f"{optimizer.capitalize()}, beta_2 {beta_2:g}, learning rate {rate:g} with a warm-up of {warm_up} steps and "
-        f"a cosine's decay, batches of {batch}, weights averaged with decay {decay}",
-        "losses": [round(float(loss), 4) for loss in losses["loss"]],
+        "settings": f"{optimizer.capitalize()}, beta_2 {beta_2:g}, learning rate {rate:g} with a warm-up of {steps // 24} steps "
+        f"and a cosine's decay, batches of {batch}{', half of the images flipped' if flip else ''}, weights averaged with decay "
+        f"{decay}",
     }
-    return Run(model, average, noise, card)
+
+
+def flipped(images, seed):
+    """Batches of images alone, each image with a probability of a half turned left to right."""
+
+    def turn(step, batch):
+        lot = tf.random.stateless_uniform((tf.shape(batch)[0], 1, 1, 1), [seed, step])
+        return tf.where(lot < 0.5, batch[:, :, ::-1], batch)
+
+    return images.enumerate().map(turn)
 
 
 def built(build, network, precision):
@@ -282,7 +341,7 @@ def built(build, network, precision):
 def usual():
     """The recipe's settings without a word, as a table's cells name them."""
     settings = {name: one.default for name, one in inspect.signature(recipe).parameters.items()}
-    apart = ("checkpoints", "steps", "seed", "shift", "label", "null", "drop", "pairs", "callbacks", "network")
+    apart = ("checkpoints", "steps", "seed", "shift", "label", "null", "drop", "flip", "pairs", "callbacks", "network")
     return {name: value for name, value in settings.items() if name not in apart} | NETWORK
 
 
@@ -322,6 +381,7 @@ def arrays(split):
     return np.concatenate(images), np.concatenate(labels)
 
 
+@functools.cache
 def described(source="mnist", split="train", size=None):
     """What every card says of how a training starts: data, code, versions, machine and seed."""
     describe = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, encoding="utf-8", check=False)
