@@ -13,6 +13,7 @@ import time
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import peer
 import quality
@@ -362,6 +363,32 @@ def test_a_stop_while_it_measures_loses_no_training(small_mnist, tmp_path, monke
     weights.load_into(model, out / "digits.weights.h5")
     for weight, mean in zip(model.trainable_variables, runs[0].average.averages, strict=True):
         np.testing.assert_array_equal(weight, mean.numpy().astype(np.float16).astype(np.float32))
+
+
+def test_half_of_the_images_are_flipped():
+    """Each by a lot of its own, new at every pass; the same again with the same seed."""
+    images = np.random.default_rng(0).random((2, 50, 4, 6, 3), np.float32)
+    batches = tf.data.Dataset.from_tensor_slices(images).repeat(2)
+    first, again, other = ([batch.numpy() for batch in tool.flipped(batches, seed)] for seed in (0, 0, 1))
+    turned = []
+    for batch, before in zip(first, [*images, *images], strict=True):
+        as_they_were, mirrored = ((batch == x).all(axis=(1, 2, 3)) for x in (before, before[:, :, ::-1]))
+        assert (as_they_were ^ mirrored).all()
+        turned.append(mirrored)
+    assert 75 < np.sum(turned) < 125
+    assert all((turned[0] != others).any() for others in turned[1:])
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_a_recipe_flips_only_if_it_is_asked_to(few_scenes, monkeypatch):
+    asked = []
+    monkeypatch.setattr(tool, "flipped", lambda images, seed: asked.append(seed) or images)
+    pictures = {"source": "scenes", "label": None, "size": 32, "channels": 3, "widths": [8], "patch": 8, "blocks": 1}
+    for flip in (False, True):
+        run = tool.recipe(steps=2, batch=4, target="x_0", seed=7, flip=flip, **pictures)
+        assert ("half of the images flipped" in run.card["settings"]) == flip
+    assert asked == [7]
 
 
 @pytest.mark.parametrize("moment", ["tell", "distance", "nothing"])

@@ -285,7 +285,7 @@ def test_the_naive_walk_ends_at_the_guess():
 @pytest.fixture
 def small_colour(monkeypatch, tmp_path):
     """Few scenes, which are flowers too, a network of next to nothing, and a packaged one that answers x_t."""
-    load, recipe = data.load, recipes.recipe
+    load, recipe, read = data.load, recipes.recipe, weights.read
     monkeypatch.setattr(scenes, "COUNTS", {"train": 12, "test": 8, "held_out": 8})
     of_flowers = {"train+test": "train", "validation": "test"}
 
@@ -302,7 +302,7 @@ def small_colour(monkeypatch, tmp_path):
         return recipe(*rest, **options | {"widths": [8], "patch": 8, "batch": 4})
 
     monkeypatch.setattr(recipes, "recipe", small)
-    monkeypatch.setattr(weights, "read", lambda name: {"sha256": name})
+    monkeypatch.setattr(weights, "read", lambda name: {"sha256": name} if name == "scenes" else read(name))
     chain = schedule.shifted(schedule.cosine(), 64 / 28)
     monkeypatch.setattr(training, "load_weights", lambda *_: (lambda x_t, t: x_t, chain))
     monkeypatch.setattr(tables_09, "CHECKPOINTS", tmp_path / "checkpoints")
@@ -330,7 +330,7 @@ def test_every_cell_of_lesson_09_is_measured(small_colour, tmp_path, monkeypatch
     )
     np.testing.assert_allclose(whole, 1, atol=1e-3)
     s = 64 / 28
-    widths = [("x_0", None, [48, 96]), *((target, s, [width, 96]) for target in ("x_0", "velocity") for width in (24, 48, 96))]
+    widths = [("x_0", None, [48, 96]), *((target, s, [width, 96]) for width in (48, 24, 96) for target in ("x_0", "velocity"))]
     assert small_colour == widths
     assert table["real, test"]["whole_value"] == 1
     ends = [one["terminal_signal"] for name, one in table.items() if name.startswith("a chain")]
@@ -367,15 +367,19 @@ def test_looks_are_what_they_say():
 
 
 def test_a_networks_averaged_weights_draw(small_colour, monkeypatch):
-    run = tables_09.trained("x_0", None, 48, 2, 0)
-    raw, averaged = run.model.trainable_variables[0].numpy(), run.average.averages[0].numpy()
-    drew = []
-    monkeypatch.setattr(tables_09, "looks", lambda images: drew.append(run.model.trainable_variables[0].numpy()) or {})
+    """Also after a stop: it is trained once, and kept."""
+    of, recipe, runs, drew = ("x_0", None, 48, 2, 0), recipes.recipe, [], []
+    monkeypatch.setattr(recipes, "recipe", lambda *rest, **options: runs.append(recipe(*rest, **options)) or runs[0])
+    monkeypatch.setattr(tables_09, "looks", lambda images: drew.append(tables_09.trained(*of).model) or {})
     for elsewhere in (False, True):
-        tables_09.drawn_by(("x_0", None, 48, 2, 0), 2, elsewhere)
-        np.testing.assert_array_equal(drew.pop(), averaged)
-    np.testing.assert_array_equal(run.model.trainable_variables[0].numpy(), raw)
-    assert not np.array_equal(raw, averaged)
+        assert tables_09.drawn_by(of, 2, elsewhere) == {"loss": runs[0].card["losses"][-1]}
+        tables_09.trained.cache_clear()
+        for weight, own, averaged in zip(
+            drew.pop().trainable_variables, runs[0].model.trainable_variables, runs[0].average.averages, strict=True
+        ):
+            np.testing.assert_array_equal(weight, averaged)
+            assert not np.array_equal(weight, own)
+    assert len(runs) == 1
 
 
 def test_on_the_others_walk_a_network_is_asked_about_equal_noise(small_colour, monkeypatch):
@@ -396,7 +400,7 @@ def test_on_the_others_walk_a_network_is_asked_about_equal_noise(small_colour, m
 
 
 def test_a_chain_that_ends_early_is_walked_from_there(small_colour, monkeypatch):
-    """From the same noise, in as many steps; the network is asked about no later time."""
+    """From the same noise, in as many steps, more than elsewhere; the network is asked about no later time."""
     asked, chain = {}, schedule.shifted(schedule.cosine(), 64 / 28)
     for least in (0.0, 0.2):
         seen = asked[least] = []
@@ -407,7 +411,7 @@ def test_a_chain_that_ends_early_is_walked_from_there(small_colour, monkeypatch)
     (whole, early), last = asked.values(), int(np.flatnonzero(chain.signal_rate >= 0.2)[-1])
     assert (whole[0][1], early[0][1]) == (1000, last)
     np.testing.assert_array_equal(whole[0][0], early[0][0])
-    assert len(whole) == len(early) == 25
+    assert len(whole) == len(early) == 100
 
 
 def test_lesson_09_says_what_its_cells_say():

@@ -25,6 +25,7 @@ import keras
 
 NETWORKS = {"unet.unet": unet.unet, "unet.labelled": unet.labelled}
 SCHEDULES = {"linear": schedule.linear, "cosine": schedule.cosine}
+STEPS = 1000  # of the chain
 PARTS = 20  # of a training, as `recipe` has checkpoints
 HELD_OUT = {"mnist": "test", "scenes": "test", "oxford_flowers102": "validation"}  # splits that no training sees
 
@@ -72,7 +73,7 @@ def train(folder):
     start, steps, batch = time.monotonic(), options["steps"], options["batch"]
     keras.utils.set_random_seed(options["seed"])
     model = NETWORKS[options["build"]](**options["network"])
-    noise = SCHEDULES[options["schedule"]](1000)
+    noise = SCHEDULES[options["schedule"]](STEPS)
     noise = noise if options["shift"] is None else schedule.shifted(noise, options["shift"])
     warm_up = steps // 24
     rates = keras.optimizers.schedules.CosineDecay(0.0, steps - warm_up, warmup_target=options["rate"], warmup_steps=warm_up)
@@ -88,30 +89,13 @@ def train(folder):
         (answer, _) = model.stateless_call(values, fixed, [diffusion.add_noise(x_0, gaussian, at), t, *conditions])
         return jnp.mean(weight * jnp.mean(jnp.square(answer - target), axis=-1))
 
-    def drawn(key, images, labels):
-        """x_0, t, noise and conditions of a step."""
-        x_0 = images.astype(jnp.float32) / 127.5 - 1
-        keys = jax.random.split(key, 4)
-        t = jax.random.randint(keys[0], x_0.shape[:1], 1, noise.T + 1)
-        gaussian = jax.random.normal(keys[1], x_0.shape)
-        if options["flip"]:
-            flipped = jax.random.bernoulli(keys[3], 0.5, (len(x_0), 1, 1, 1))
-            x_0 = jnp.where(flipped, x_0[:, :, ::-1], x_0)
-        if labels is None:
-            return x_0, t, gaussian, []
-        dropped = jax.random.bernoulli(keys[2], options["drop"], labels.shape)
-        return x_0, t, gaussian, [jnp.where(dropped, null[0], labels)]
-
     def step(state, seen):
         values, numbers, average, n = state
         rows, key = seen
         images, labels = arrays["train"][rows], arrays["train_labels"][rows] if null else None
-        lost, gradients = jax.value_and_grad(loss)(values, *drawn(key, images, labels))
+        lost, gradients = jax.value_and_grad(loss)(values, *drawn(key, images, labels, options))
         values, numbers = optimizer.stateless_apply(numbers, gradients, values)
-        n = n + 1
-        keep = jnp.minimum(options["decay"], (1 + n) / (10 + n))
-        average = [one + (1 - keep) * (value - one) for one, value in zip(average, values, strict=True)]
-        return (values, numbers, average, n), lost
+        return (values, numbers, averaged(average, values, n + 1, options["decay"]), n + 1), lost
 
     @jax.jit
     def several(state, rows, key):
@@ -120,12 +104,13 @@ def train(folder):
 
     @jax.jit
     def held_out(average):
-        count = len(arrays["held_out"]) // 250 * 250
-        images = arrays["held_out"][:count].reshape(-1, 250, *arrays["held_out"].shape[1:])
-        labels = arrays["held_out_labels"][:count].reshape(-1, 250) if null else None
+        size = min(250, len(arrays["held_out"]))
+        count = len(arrays["held_out"]) // size * size
+        images = arrays["held_out"][:count].reshape(-1, size, *arrays["held_out"].shape[1:])
+        labels = arrays["held_out_labels"][:count].reshape(-1, size) if null else None
 
         def one(_, seen):
-            return None, loss(average, *drawn(seen[1], seen[0], seen[2] if null else None))
+            return None, loss(average, *drawn(seen[1], seen[0], seen[2] if null else None, options))
 
         keys = jax.random.split(jax.random.key(0), len(images))
         _, losses = jax.lax.scan(one, None, (images, keys, labels if null else keys))
@@ -154,11 +139,35 @@ def train(folder):
     weights.write(model, folder / "trained.weights.h5", card | {"held_out_losses": unseen})
 
 
+def drawn(key, images, labels, options):
+    """What a step shows, by lot, as `data.noisify` does: x_0 of images, uint8, t, noise, and conditions of labels or None."""
+    import jax
+    from jax import numpy as jnp
+
+    x_0 = images.astype(jnp.float32) / 127.5 - 1
+    keys = jax.random.split(key, 4)
+    t = jax.random.randint(keys[0], x_0.shape[:1], 1, STEPS + 1)
+    noise = jax.random.normal(keys[1], x_0.shape)
+    if options["flip"]:
+        turned = jax.random.bernoulli(keys[2], 0.5, (len(x_0), 1, 1, 1))
+        x_0 = jnp.where(turned, x_0[:, :, ::-1], x_0)
+    if labels is None:
+        return x_0, t, noise, []
+    dropped = jax.random.bernoulli(keys[3], options["drop"], labels.shape)
+    return x_0, t, noise, [jnp.where(dropped, options["null"][0], labels)]
+
+
 def wanted(target, x_0, noise, alpha_bar):
     """The target and the loss' weight, as `data.the_noise`, `diffusion.to_velocity` and `data.the_image` have them."""
     if target == "x_0":
         return x_0, keras.ops.minimum(1 / (1 - alpha_bar), 10.0)[..., 0]
     return (noise if target == "noise" else diffusion.to_velocity(x_0, noise, alpha_bar)), 1.0
+
+
+def averaged(average, values, n, decay):
+    """The average after n steps, as `training.EMA` has it."""
+    keep = keras.ops.minimum(decay, (1 + n) / (10 + n))
+    return [one + (1 - keep) * (value - one) for one, value in zip(average, values, strict=True)]
 
 
 def shuffled(count, length, seed):
