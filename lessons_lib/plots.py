@@ -27,6 +27,7 @@ from lessons_lib import files
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"  # told apart by all eyes (Okabe and Ito 2008)
 DPI = 144  # twice what a page shows, for sharp text on sharp screens
 JPEG = {"quality": 90, "subsampling": 0}  # colours at full resolution, or edges get fringes; "optimize" fails on noise
+LARGE = 32  # the side of images from which on they are drawn smaller: they would not fit a page, nor a JPEG be small
 RECENT = 10.0  # seconds: how far back `progress` looks to tell the time left
 
 plt.rcdefaults()  # the same figures for everybody: a personal matplotlibrc may turn images upside down, or need LaTeX
@@ -37,10 +38,7 @@ def show(figure, alt, *, photo=False):
 
     A PNG; with photo, for figures that consist of colour pictures, a JPEG where that is smaller.
     """
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", metadata={"Software": None})
-    plt.close(figure)
-    return _picture(buffer.getvalue(), alt, shown=2 / 3, photo=photo)
+    return _shown(figure, alt, photo)
 
 
 def show_images(images, alt, *, columns=8, low=-1.0):
@@ -50,9 +48,10 @@ def show_images(images, alt, *, columns=8, low=-1.0):
     model's range, 0 for lesson 01's.
     """
     images = _checked("images", images, 4)
-    figure, axes = _drawn(_sheet(images, columns, low), images, density=42)
+    large = max(images.shape[1:3]) > LARGE  # stored pixel by pixel, and enlarged by the page: a third of the bytes
+    figure, axes = _drawn(_sheet(images, columns, low), DPI if large else 42)
     axes.axis("off")
-    return show(figure, alt, photo=images.shape[-1] == 3)
+    return _shown(figure, alt, images.shape[-1] == 3, density=1 if large else 2)
 
 
 def show_filmstrip(rows, alt, *, row_labels=(), column_labels=(), low=-1.0):
@@ -67,7 +66,7 @@ def show_filmstrip(rows, alt, *, row_labels=(), column_labels=(), low=-1.0):
             raise ValueError(f"{argument}: expected {number} labels, or none; received {len(labels)}")
     images = rearrange(rows, "r n h w c -> (r n) h w c")
 
-    figure, axes = _drawn(_sheet(images, columns, low), images, density=36)
+    figure, axes = _drawn(_sheet(images, columns, low), DPI / 2 if max(height, width) > LARGE else 36)
     axes.set_xticks([(width + 2) * (i + 0.5) for i in range(len(column_labels))], column_labels)
     axes.set_yticks([(height + 2) * (i + 0.5) for i in range(len(row_labels))], row_labels)
     axes.xaxis.tick_top()
@@ -427,12 +426,16 @@ def _sheet(images, columns, low):
     return rearrange(pixels, "(r n) h w c -> (r h) (n w) c", n=columns)
 
 
-def _drawn(sheet, images, density):
-    """A figure full of those images, so many pixels an inch, and its axes. Large ones get two screen pixels a pixel.
+def _shown(figure, alt, photo, density=2):
+    """A figure as `show` gives it, as large on the page if it has half as many pixels an inch."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", pad_inches=7 * density / DPI, metadata={"Software": None})
+    plt.close(figure)
+    return _picture(buffer.getvalue(), alt, shown=4 / 3 / density, photo=photo)
 
-    They would not fit a page otherwise, and a JPEG is smaller than a PNG only where pixels are not blown up.
-    """
-    density = density if max(images.shape[1:3]) <= 32 else DPI / 2
+
+def _drawn(sheet, density):
+    """A figure full of those images, so many pixels an inch, and its axes."""
     figure = Figure(figsize=(sheet.shape[1] / density, sheet.shape[0] / density))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="nearest")

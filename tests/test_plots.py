@@ -106,10 +106,15 @@ def test_a_jpeg_shows_what_the_png_does(draw, monkeypatch):
     assert np.quantile(off, 0.999) < 20  # with colours at half the resolution, 35 and more, at the edges
 
 
-def test_large_images_fit_a_page_and_get_two_by_two_screen_pixels_a_pixel():
-    image = plots.show_images(NOISE[0], "x", columns=3)
-    enlarged = plots._sheet(NOISE[0], 3, -1).repeat(2, axis=0).repeat(2, axis=1)
-    np.testing.assert_array_equal(opened(image)[14:-14, 14:-14], enlarged)  # without the margin, a tenth of an inch
+def test_large_images_fit_a_page_and_are_stored_pixel_by_pixel():
+    """In films, which have labels, twice as large."""
+    greys = NOISE[0, :3, ..., :1]  # which no JPEG changes
+    sheet = plots._sheet(greys, 3, -1)
+    image, film = plots.show_images(greys, "x", columns=3), plots.show_filmstrip([greys], "x")
+    inside = opened(image)[7:-7, 7:-7], opened(film)[14:-14, 14:-14]  # without the margin, a tenth of an inch on the page
+    for one, other in zip(inside, (sheet, sheet.repeat(2, axis=0).repeat(2, axis=1)), strict=True):
+        np.testing.assert_allclose(one, np.broadcast_to(other, one.shape).astype(int), atol=1)
+    assert image.width == film.width == pytest.approx(4 / 3 * (sheet.shape[1] + 14), abs=1)
     assert plots.show_images(NOISE[:8, 0], "x").width < 730
     assert plots.show_filmstrip([NOISE[:8, 0]], "x").width < 730
 

@@ -433,6 +433,21 @@ def test_lesson_09_says_what_its_cells_say():
     assert drowned[0] == pytest.approx(899, abs=5)
     assert drowned[1] == pytest.approx(740, abs=5)
     assert drowned[-1] < 30
+    cards = {name: weights.read(name) for name in ("scenes", "flowers")}
+    assert {name: (card["steps"], card["minutes"]) for name, card in cards.items()} == {
+        "scenes": (48_000, 6.0),
+        "flowers": (14_000, 1.5),
+    }
+    assert all("batches of 128," in card["settings"] and card["machine"].endswith("H100 80GB HBM3") for card in cards.values())
+    assert "half of the images flipped" in cards["flowers"]["settings"]
+    assert (
+        min(cards["flowers"]["held_out_losses"])
+        == cards["flowers"]["held_out_losses"][-1]
+        == cards["flowers"]["held_out_losses"][-4]
+    )
+    assert round(48_000 * 128 / (1400 * 32)) == 137
+    hours = [128 / 32 * seconds[64] * card["steps"] / 3600 for card in cards.values()]
+    assert hours == [pytest.approx(9, abs=0.5), pytest.approx(2.5, abs=0.1)]
 
 
 def test_lesson_09s_cells_are_those_that_are_asked_for():

@@ -94,7 +94,15 @@ def pages_of(site):
 
 def test_the_site_has_its_pages(site):
     pages = {str(page.relative_to(site)) for page in pages_of(site)}
-    assert {"index.html", "symbols.html", "papers.html", "api.html", "contribute.html", "docs/teaching.html"} <= pages
+    assert {
+        "index.html",
+        "symbols.html",
+        "papers.html",
+        "api.html",
+        "contribute.html",
+        "docs/teaching.html",
+        "docs/judged.html",
+    } <= pages
     assert {f"notebooks/{lesson}.html" for lesson in chosen_lessons("")} <= pages
     index = (site / "index.html").read_text()
     assert all(f'href="notebooks/{lesson}.html"' in index for lesson in chosen_lessons(""))

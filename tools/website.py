@@ -27,7 +27,7 @@ PAGES = ROOT / "build" / "site-pages"  # what Sphinx reads
 SITE = ROOT / "build" / "site"
 MATHJAX = importlib.resources.files("sphinx-mathjax-offline") / "static" / "mathjax" / "tex-svg.js"
 COPIED = ["docs/teaching.md", "docs/ddpm.gif", "docs/ddim.gif", "docs/naive_sampling.gif", "benchmarks/README.md", "LICENSE"]
-COPIED += ["LICENSE-TEXT", "CITATION.cff"]
+COPIED += ["docs/judged.md", "docs/scenes.png", "docs/flowers.png", "LICENSE-TEXT", "CITATION.cff"]
 MODULES = [
     "profile",
     "data",
@@ -74,6 +74,7 @@ api
 :hidden:
 :caption: Teach and contribute
 docs/teaching
+docs/judged
 contribute
 benchmarks/README
 ```
