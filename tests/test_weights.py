@@ -194,9 +194,9 @@ def test_packaged_weights_are_found_by_name_and_others_by_path(saved):
     assert weights.read("classifier") == weights.read(weights.FOLDER / "classifier.weights.h5")
     assert weights.find(str(saved[1])) == weights.find(saved[1]) == saved[1]
     with pytest.raises(
-        weights.WeightsError, match=r"flowers.weights.h5: expected .*No such file.*\(Packaged: .*classifier, digits"
+        weights.WeightsError, match=r"faces.weights.h5: expected .*No such file.*\(Packaged: .*classifier, digits"
     ):
-        weights.read("flowers")
+        weights.read("faces")
 
 
 @pytest.mark.parametrize("name", ["net.h5", "net.keras", "weights"])
