@@ -510,7 +510,7 @@ plots.show_images(own[:32], f"Thirty-two drawn scenes: {what}.", columns=16)
 # The library brings two networks of the same size that have seen far more. `scenes` took 48,000 steps with 128 scenes
 # each, 137 times as many pictures as ours, and `flowers` 14,000 steps with 128 flowers. One GPU needed six minutes and
 # one and a half; by the table above, two CPU cores would need nine hours and two and a half. There are few flowers, so
-# a random half of each batch is mirrored, and we stopped where the loss of held-out flowers no longer fell.
+# a random half of each batch is mirrored.
 #
 # We change the walk in two ways. It adds noise in each step ($\eta=1$, lesson 07), which makes more of its scenes
 # whole. And its 25 times are evenly spaced in log-SNR instead of in $t$, for a reason that shows below. These times
@@ -679,8 +679,8 @@ plots.show_filmstrip(
 # %% [markdown]
 # Drawn pictures lie a fifth nearer to the training pictures than held-out ones do. This alone does not make them copies:
 # blurring held-out pictures brings them nearer, too. No drawn flower is nearer than 5.9, while one of the held-out
-# flowers is within 1.0 of a training one, as the set has photographs that are nearly the same. So these networks do not
-# copy. Whether a larger one would, trained for longer, this does not say.
+# flowers is within 1.0 of a training one, as the set has photographs that are nearly the same. So none of these pictures is a copy.
+# Whether a larger network would copy, trained for longer, this does not say.
 #
 # ## An honest verdict
 #
@@ -734,9 +734,10 @@ if WALK == 25:
 # The octaves are compared by their logarithm: $-2$ means a seventh of the variance. The mean colours and the variance of
 # the brightness agree with those of real scenes within three errors. In the octaves, something is missing. Is that the
 # network, or the walk of only 25 steps? An exact denoiser can tell. To it each octave is one Gaussian number with
-# variance $p_k/w_k$ in units of the noise, and the last column shows what it loses on the same walk. Below 16 cycles it
-# loses at least as much as the network, so the walk alone would explain that. In the finest octave the network loses
-# far more: stars and sharp edges. Whether it lacks training, channels, or weight at small $t$, this does not tell.
+# variance $p_k/w_k$ in units of the noise, and the last column shows what it loses on the same walk (colours and
+# brightness have no such number). Below 16 cycles it loses at least as much as the network, so the walk alone would
+# explain that. In the finest octave the network loses far more: stars and sharp edges. Whether it lacks training,
+# channels, or weight at small $t$, this does not tell.
 #
 # Now the times. We draw the same scenes, from the same noise, at 25 times that are evenly spaced in $t$. The mean colour
 # is decided while its own ratio of signal to noise, $n\,c\,\bar\alpha_t/(1-\bar\alpha_t)$, grows from 0.1 to 10:

@@ -115,6 +115,21 @@ def test_what_a_step_shows():
     assert plain[3] == []
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"optimizer": "adam"}, "optimizer: expected 'muon', .*; received 'adam'"),
+        ({"precision": "mixed_bfloat16"}, "precision: expected 'float32', .*; received 'mixed_bfloat16'"),
+        ({"pairs": print}, "pairs: expected None, .*; received 'print'"),
+        ({"steps": 30}, "steps: expected a multiple of 20; received 30"),
+    ],
+)
+def test_what_it_cannot_train_is_refused_before_anything_is_written(tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        jax_trainer.pack(tmp_path, **recipes.BY_LABEL | change)
+    assert not list(tmp_path.iterdir())
+
+
 def test_every_image_is_seen_as_often_as_the_others():
     order = jax_trainer.shuffled(7, 24, seed=0)
     for start in (0, 7, 14):

@@ -38,11 +38,16 @@ def pack(folder, **options):
 
 
 def describe(folder, **options):
-    """The same without the data; gives all settings of the recipe."""
+    """The same without the data; gives all settings of the recipe. Raises ValueError for those that `train` does not know."""
     import weights as recipes  # here, as it needs TensorFlow
     from lessons_lib import training
 
     full = recipes.complete(options)
+    for name, known in {"optimizer": "muon", "precision": "float32", "pairs": None}.items():
+        if full[name] != known:
+            raise ValueError(f"{name}: expected {known!r}, as on JAX nothing else is trained; received {full[name]!r}")
+    if full["steps"] % PARTS:
+        raise ValueError(f"steps: expected a multiple of {PARTS}; received {full['steps']}")
     training.write_json(Path(folder) / "options.json", recipes.asked(options))
     card = recipes.described(**{name: full[name] for name in ("source", "split", "size")})
     training.write_json(Path(folder) / "packed.json", {"options": full, "card": card})
