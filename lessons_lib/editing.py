@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 
 from lessons_lib.diffusion import add_noise, alike
-from lessons_lib.sampling import State, asking, frozen, noise_of, reverse_step, time_grid
+from lessons_lib.sampling import State, asking, frozen, noise_of, reverse_step, visited
 from lessons_lib.schedule import same_shape, whole
 
 
@@ -54,12 +54,12 @@ def fill(predict_noise, schedule, known, mask, steps, *, length=1, repeats=1, et
     repeats: as for `jumps`, repeats being the paper's U. Other arguments as for `sample`, with which it agrees where nothing is
     known. The last state holds the known pixels bit for bit.
     """
-    times, ask = time_grid(schedule.T, steps), asking(predict_noise, batch_size)
+    times, ask = visited(schedule, steps), asking(predict_noise, batch_size)
     (known,) = alike(known=known)
     mask, known = _mask(mask, known), ops.convert_to_numpy(known)
     seed = whole("seed", seed, 0, 2**32 - 1)
     x, x_0 = frozen(noise_of(seed, 0, known.shape).astype(known.dtype)), None
-    yield State(schedule.T, x, x_0)
+    yield State(times[0], x, x_0)
     for move, (t, s) in enumerate(jumps(times, length, repeats), 1):
         noise = noise_of(seed, move, known.shape).astype(known.dtype)
         if s > t:

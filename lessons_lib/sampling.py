@@ -38,6 +38,21 @@ def time_grid(T, steps, *, quadratic=False):
     return np.maximum(times, np.arange(steps + 1))[::-1]  # where squares round to the same time: the next one
 
 
+def visited(schedule, steps):
+    """The times of a walk, a list: `time_grid`'s for a number of steps, or the given ones if they fall from T at most to 0.
+
+    Raises ValueError for others.
+    """
+    if np.ndim(steps) == 0:
+        return time_grid(schedule.T, steps).tolist()
+    times = np.asarray(steps)
+    falling = times.ndim == 1 and times.dtype.kind in "iu" and len(times) > 1 and (np.diff(times.astype(int)) < 0).all()
+    if not falling or times[-1] != 0 or times[0] > schedule.T:
+        expected = f"a number of steps, or times, strictly falling integers from at most {schedule.T} to 0"
+        raise ValueError(f"steps: expected {expected}; received {times.tolist()}")
+    return times.tolist()
+
+
 def reverse_step(x_t, noise_pred, t, s, schedule, eta=0.0, noise=None, *, noise_std=None, clip=False):
     """One step from time t back to s < t (DDIM, eq. 12): eta = 0 is DDIM, eta = 1 draws from DDPM's posterior (DDPM, eq. 7).
 
@@ -90,26 +105,26 @@ def sample(
     seed=0,
     clip=False,
     large_noise=False,
-    quadratic=False,
     batch_size=None,
 ):
     """Walk from noise to data: yields the `State` at T, then after each step, the last at 0 (DDIM, eq. 12; DDPM, algorithm 2).
 
-    shape: (B, ...) of what is sampled. steps: how many of the schedule's T times to visit; the other ones are left out. x_T:
-    where to start, float32 or float64 of that shape; without a word, noise by the seed. eta: 0 is DDIM, 1 is DDPM. seed: 0 to
-    2**32 - 1; same seed, same pictures. clip: keep each predicted x_0 within [-1, 1], as images are; the network's errors near T
-    would be magnified otherwise. large_noise: DDPM's other variance, `sigma_hat`, in place of the one for eta = 1. quadratic: see
-    `time_grid`. batch_size: how many images to ask the network about at once; None: all. The pictures do not depend on it.
+    shape: (B, ...) of what is sampled. steps: how many of the schedule's T times to visit, evenly spaced, or these times
+    themselves: strictly falling integers that end in 0. If they begin before T, so does the walk, and the first state is there.
+    x_T: where to start, float32 or float64 of that shape; without a word, noise by the seed. eta: 0 is DDIM, 1 is DDPM. seed: 0
+    to 2**32 - 1; same seed, same pictures. clip: keep each predicted x_0 within [-1, 1], as images are; the network's errors near
+    T would be magnified otherwise. large_noise: DDPM's other variance, `sigma_hat`, in place of the one for eta = 1. batch_size:
+    how many images to ask the network about at once; None: all. The pictures do not depend on it.
     """
-    times, eta, ask = time_grid(schedule.T, steps, quadratic=quadratic), _part("eta", eta), asking(predict_noise, batch_size)
+    times, eta, ask = visited(schedule, steps), _part("eta", eta), asking(predict_noise, batch_size)
     if large_noise and eta != 1:
         raise ValueError(f"eta: expected 1 with large_noise, which is for DDPM's step; received {eta}")
     seed, shape = whole("seed", seed, 0, 2**32 - 1), tuple(whole("shape", size, 1) for size in shape)
     if len(shape) < 2:
         raise ValueError(f"shape: expected that of images or points, (B, ...); received {shape}")
     x_t = frozen(noise_of(seed, 0, shape) if x_T is None else _checked("x_T", x_T, shape))
-    yield State(schedule.T, x_t, None)
-    for step, (t, s) in enumerate(pairwise(times.tolist()), 1):
+    yield State(times[0], x_t, None)
+    for step, (t, s) in enumerate(pairwise(times), 1):
         std = sigma_hat(schedule, t, s) if large_noise else None
         noise = noise_of(seed, step, shape).astype(x_t.dtype) if eta and s else None
         x_t, x_0 = reverse_step(x_t, ask(x_t, t), t, s, schedule, eta, noise, noise_std=std, clip=clip)
@@ -117,7 +132,7 @@ def sample(
         yield State(s, x_t, x_0)
 
 
-def invert(predict_noise, schedule, x_0, steps, *, corrections=0, quadratic=False, batch_size=None):
+def invert(predict_noise, schedule, x_0, steps, *, corrections=0, batch_size=None):
     """Walk from data to the noise that DDIM would make it of: its steps backwards, from 0 to T (DDIM, section 4.3).
 
     x_0: (B, ...), float32 or float64. Yields the `State` at 0, then after each step. A step from s up to t takes the noise
@@ -126,7 +141,7 @@ def invert(predict_noise, schedule, x_0, steps, *, corrections=0, quadratic=Fals
     steps. Other arguments as for `sample`.
     """
     corrections, ask = whole("corrections", corrections, 0), asking(predict_noise, batch_size)
-    times = time_grid(schedule.T, steps, quadratic=quadratic)[::-1].tolist()
+    times = visited(schedule, steps)[::-1]
     x_s = frozen(_checked("x_0", x_0, np.shape(x_0)))
     yield State(0, x_s, None)
     for s, t in pairwise(times):

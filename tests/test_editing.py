@@ -141,9 +141,10 @@ def guess(x_t, t):
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
-def test_with_nothing_known_it_is_sample(eta):
-    filled = editing.fill(guess, CHAIN, PICTURES, np.zeros_like(MASK), 6, eta=eta, seed=3)
-    plain = sampling.sample(guess, CHAIN, PICTURES.shape, 6, eta=eta, seed=3)
+@pytest.mark.parametrize("steps", [6, [800, 300, 1, 0]])
+def test_with_nothing_known_it_is_sample(steps, eta):
+    filled = editing.fill(guess, CHAIN, PICTURES, np.zeros_like(MASK), steps, eta=eta, seed=3)
+    plain = sampling.sample(guess, CHAIN, PICTURES.shape, steps, eta=eta, seed=3)
     for one, other in zip(filled, plain, strict=True):
         assert one.t == other.t
         np.testing.assert_array_equal(one.x_t, other.x_t)

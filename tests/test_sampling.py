@@ -1,3 +1,4 @@
+import re
 from itertools import pairwise
 
 import numpy as np
@@ -280,14 +281,15 @@ def test_a_network_that_answers_something_else_is_told(answer, received):
         list(states)
 
 
-@pytest.mark.parametrize("options", [{}, {"quadratic": True}, {"clip": True}, {"eta": 1.0}, {"eta": 1.0, "large_noise": True}])
-def test_a_walk_is_its_steps(options):
+@pytest.mark.parametrize("steps", [6, sampling.time_grid(T, 6, quadratic=True), [30, 7, 2, 0]])
+@pytest.mark.parametrize("options", [{}, {"clip": True}, {"eta": 1.0}, {"eta": 1.0, "large_noise": True}])
+def test_a_walk_is_its_steps(options, steps):
     """The options of `sample`, one by one, as `reverse_step` is told them."""
     eta, clip = options.get("eta", 0.0), options.get("clip", False)
-    times, x = sampling.time_grid(T, 6, quadratic=options.get("quadratic", False)), sampling.noise_of(4, 0, (3, 5))
-    states = sampling.sample(lambda x_t, t: np.sin(4 * x_t), SHORT, (3, 5), 6, seed=4, **options)
-    assert next(states).t == T
-    for step, (state, (t, s)) in enumerate(zip(states, pairwise(times.tolist()), strict=True), 1):
+    times, x = list(sampling.time_grid(T, 6) if np.ndim(steps) == 0 else steps), sampling.noise_of(4, 0, (3, 5))
+    states = sampling.sample(lambda x_t, t: np.sin(4 * x_t), SHORT, (3, 5), steps, seed=4, **options)
+    assert next(states).t == times[0]
+    for step, (state, (t, s)) in enumerate(zip(states, pairwise(map(int, times)), strict=True), 1):
         std = sampling.sigma_hat(SHORT, t, s) if options.get("large_noise") else None
         noise = sampling.noise_of(4, step, (3, 5))
         x, x_0 = sampling.reverse_step(x, np.sin(4 * x), t, s, SHORT, eta, noise, noise_std=std, clip=clip)
@@ -295,7 +297,29 @@ def test_a_walk_is_its_steps(options):
         assert state.t == s
         np.testing.assert_array_equal(state.x_t, x)
         np.testing.assert_array_equal(state.x_0, ops.convert_to_numpy(x_0))
-    assert [one.t for one in sampling.invert(lambda x_t, t: x_t, SHORT, x, 6, quadratic=True)] == [0, 1, 4, 10, 18, 28, 40]
+    assert [one.t for one in sampling.invert(lambda x_t, t: x_t, SHORT, x, steps)] == list(times)[::-1]
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        [],
+        [0],
+        [40, 20],
+        [20, 40, 0],
+        [40, 20, 20, 0],
+        [41, 0],
+        [40.0, 20.0, 0.0],
+        [40, -1, 0],
+        [40, -1],
+        [[40, 0]],
+        [True, False],
+    ],
+)
+def test_times_that_do_not_fall_to_0_are_refused(times):
+    expected = r"steps: expected a number of steps, or times, strictly falling integers from at most 40 to 0; received "
+    with pytest.raises(ValueError, match=expected + re.escape(str(times))):
+        next(sampling.sample(lambda x_t, t: x_t, SHORT, (2, 3), times))
 
 
 def test_the_states_cannot_be_changed_and_the_callers_start_is_not():

@@ -45,10 +45,11 @@ def cells(images=1000, steps=STEPS, lengths=LENGTHS):
 # ---- the DDIM paper's tables
 
 
-def table_1(eta, steps, images, **options):
+def table_1(eta, steps, images, quadratic=False):
     """How far the packaged network's digits are from MNIST's test digits."""
     predict_noise, noise = training.load_weights("digits")
-    return distances(walked(predict_noise, noise, steps, images, eta=ETAS[eta], large_noise=eta == "sigma-hat", **options))
+    times = sampling.time_grid(noise.T, steps, quadratic=quadratic)
+    return distances(walked(predict_noise, noise, times, images, eta=ETAS[eta], large_noise=eta == "sigma-hat"))
 
 
 def reconstruction(steps, images):
