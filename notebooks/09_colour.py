@@ -280,7 +280,55 @@ plots.plot_schedule(
 
 # %% [markdown]
 # **Earned.** `schedule.shifted(chain, factor)`. We know what the cosine schedule does at 28 pixels, so we shift it by
-# 64 / 28. (The paper shifts from 64 pixels upwards. Whether our scenes gain by the shift, we do not test here.)
+# 64 / 28. (The paper shifts from 64 pixels upwards.)
+#
+# Do our scenes gain by the shift? Six networks were trained for 2,500 steps, three on each schedule, with the same
+# three seeds; nothing else differs. (They answer with the picture, for a reason that comes below.) Each drew 1,000
+# scenes from the same noise, in 25 evenly spaced steps along its own schedule, and again along the other one. There, at
+# each time, it was asked about its own time with the nearest signal-to-noise ratio, so that we can tell what the
+# training does from what the walk does. We count the scenes that are **whole**, that is, those which a program can read
+# (we shall meet it below), and compare the fine detail, the octave from 16 to 32 cycles, with that of real scenes
+# (`make tables LESSONS=09`).
+
+
+# %%
+def over_seeds(network, part, where=""):
+    cells = [kept[f"{network}, seed {seed}{where}"] for seed in (0, 1, 2)]
+    values = np.array([cell[f"{part}_value"] for cell in cells])
+    drawing = np.mean([cell[f"{part}_error"] ** 2 for cell in cells])
+    return metrics.Estimate(values.mean(), np.sqrt(values.var(ddof=1) / 3 + drawing))
+
+
+def errors_apart(one, other):
+    return (other.value - one.value) / np.hypot(one.error, other.error)
+
+
+trainings, found = {"cosine": "as it is", "shifted": "shifted"}, {}
+of_scenes = kept["real, test"]["octave_16_value"]
+print("trained on  walk along   whole scenes     fine detail, of the real scenes'")
+for trained_on, name in trainings.items():
+    for along in trainings:
+        where = "" if along == trained_on else ", on the other's walk"
+        for part in ("whole", "octave_16"):
+            found[part, trained_on, along] = over_seeds(f"x_0, {name}, width 48", part, where)
+        whole, fine = (found[part, trained_on, along] for part in ("whole", "octave_16"))
+        print(f"{trained_on:11} {along:11} {whole!s:>13} {fine.value / of_scenes:14.0%}")
+for along in trainings:
+    whole, fine = (
+        errors_apart(*(found[part, trained_on, along] for trained_on in trainings))
+        for part in ("whole", "octave_16")
+    )
+    assert 0 < whole < 3 and fine < -7
+by_walk = (found["octave_16", "shifted", along] for along in trainings)
+assert errors_apart(*by_walk) < -3
+
+# %% [markdown]
+# After training on the shifted schedule more scenes are whole, whichever way we walk, but neither difference is beyond
+# three standard errors. (An error combines what differs between seeds with what differs between pictures.) Fine detail
+# falls by a third, and this is beyond seven. Along the same walk only the training differs, so this is the price that
+# we named: a network that meets large noise more often meets small noise less often. Walking along the shifted schedule
+# takes another tenth from these networks. We keep the shift, as whole things matter more to us than the sharpest edges,
+# and shall see below that fine detail is what our scenes lack most.
 #
 # ## The mean colour survives
 #
@@ -316,14 +364,15 @@ def ended(least):  # cosine, cut off where it keeps so much signal
 many = next(iter(data.load("scenes", "train[:1000]", 1000, label=None))).numpy()
 c = np.linalg.eigvalsh(np.cov(many.mean(axis=(1, 2)), rowvar=False))[-1]
 print(f"c = {c:.2f} for scenes")
-n = np.array([28, 64, 256]) ** 2
+n, coarser = np.array([28, 64, 256]) ** 2, choose(smoke=5, cpu=1, gpu=1)  # steps
 print("signal left", *(f"{side:3} pixels" for side in (28, 64, 256)))
 for chain in map(ended, (0.05, 0.02, 0.0064)):
     world, start = oracle.gaussian(chain, np.zeros(3), n * c), np.ones((1, 3))
-    *_, last = sampling.sample(world.predict_noise, chain, (1, 3), chain.T, x_T=start)
+    walked = sampling.sample(world.predict_noise, chain, (1, 3), chain.T // coarser, x_T=start)
+    *_, last = walked
     shares = last.x_t[0] ** 2 / (n * c)
     print(f"{chain.terminal_signal:11.4f}", *(f"{share:10.0%}" for share in shares))
-    np.testing.assert_allclose(shares, variance_left(chain, n, c), rtol=0.05)
+    np.testing.assert_allclose(shares, variance_left(chain, n, c), rtol=0.05 * coarser)
 
 # %% [markdown]
 # With the same $c$, 5 % of the signal leaves 42 % of the variance at 28 pixels, 12 % at 64 and 1 % at 256. What counts
@@ -513,17 +562,15 @@ plots.show_images(own[:32], f"Thirty-two drawn scenes: {what}.", columns=16)
 # a random half of each batch is mirrored.
 #
 # We change the walk in two ways. It adds noise in each step ($\eta=1$, lesson 07), which makes more of its scenes
-# whole. And its 25 times are evenly spaced in log-SNR instead of in $t$, for a reason that shows below. These times
-# alone are a shorter chain (Nichol and Dhariwal 2021, section 4), and the network is asked about the times that it
-# knows.
+# whole. And its 25 times are evenly spaced in log-SNR instead of in $t$, for a reason that shows below. `sample` takes
+# them in place of their number.
 
 
 # %%
 def spaced(chain, steps):
-    levels = np.linspace(8, -10, steps)  # from fine detail to the mean colour
+    levels = np.linspace(-10, 8, steps)  # from the mean colour to fine detail
     times = 1 + np.abs(chain.log_snr[1:, None] - levels).argmin(axis=0)
-    alpha_bar = np.append(1, chain.alpha_bar[times])
-    return np.append(0, times), schedule.Schedule(1 - alpha_bar[1:] / alpha_bar[:-1])
+    return np.append(times, 0)
 
 
 packaged = {
@@ -534,13 +581,9 @@ packaged = {
 
 def walk(name, count, even=False):
     predict_noise, chain = packaged[name]
-    times, few = spaced(chain, WALK)
-    if even:
-        times, few = np.arange(1001), chain
+    times = WALK if even else spaced(chain, WALK)
     options = {"seed": SEED, "eta": 1.0, "clip": True, "batch_size": 100}
-    return sampling.sample(
-        lambda x_t, t: predict_noise(x_t, times[t]), few, (count, 64, 64, 3), WALK, **options
-    )
+    return sampling.sample(predict_noise, chain, (count, 64, 64, 3), times, **options)
 
 
 def end(states):  # `*_, last = states` would hold all of them
@@ -715,9 +758,9 @@ def apart(x):  # from real test scenes
 of_real = numbers_of(real)
 by_network, floor = apart(drawn), apart(many)
 s2 = 3 * np.array([kept["real, train"][f"octave_{2**k}_value"] for k in range(6)]) / white
-_, few = spaced(moved, WALK)
-world, options = oracle.gaussian(few, np.zeros(6), s2), {"eta": 1.0, "seed": SEED}
-*_, last = sampling.sample(world.predict_noise, few, (5000, 6), WALK, **options)
+world, options = oracle.gaussian(moved, np.zeros(6), s2), {"eta": 1.0, "seed": SEED}
+chosen = spaced(moved, WALK)
+*_, last = sampling.sample(world.predict_noise, moved, (5000, 6), chosen, **options)
 exact = dict(zip(list(of_real)[4:], np.log(last.x_t.var(axis=0) / s2), strict=True))
 print(f"{'':10} {'drawn - real':>15} {'train - real':>15}  exact")
 for name in of_real:
@@ -744,14 +787,10 @@ if WALK == 25:
 
 # %%
 drawn_evenly, of_light = end(walk("scenes", COUNT, even=True)), real.mean(axis=(1, 2, 3)).var()
-nights = {}
-ratio, left = 64**2 * c * moved.snr, {}
-for name, images in {"log-SNR": drawn, "even": drawn_evenly}.items():
-    times, chain = spaced(moved, WALK)
-    if name == "even":
-        times, chain = sampling.time_grid(1000, WALK)[::-1], moved
-    world = oracle.gaussian(chain, np.zeros(1), 64**2 * c)
-    *_, last = sampling.sample(world.predict_noise, chain, (5000, 1), WALK, **options)
+world, even = oracle.gaussian(moved, np.zeros(1), 64**2 * c), sampling.time_grid(1000, WALK)
+ratio, left, nights = 64**2 * c * moved.snr, {}, {}
+for name, times, images in (("log-SNR", chosen, drawn), ("even", even, drawn_evenly)):
+    *_, last = sampling.sample(world.predict_noise, moved, (5000, 1), times, **options)
     left[name] = last.x_t.var() / (64**2 * c), images.mean(axis=(1, 2, 3)).var() / of_light
     grounds = [scene.ground for scene in judges.read(images) if scene is not None]
     nights[name] = np.mean([ground == "night" for ground in grounds] or 0)
