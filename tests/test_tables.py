@@ -282,6 +282,40 @@ def test_the_naive_walk_ends_at_the_guess():
 # ---- lesson 09's
 
 
+def test_lesson_09_says_what_its_networks_draw():
+    """What it tells of its tables beyond what its own asserts hold."""
+    cells, seeds = weights.results("09"), tables_09.SEEDS
+
+    def of(network, part, where="", number="value"):
+        return np.array([cells[f"{network}, width 48, seed {seed}{where}"][f"{part}_{number}"] for seed in seeds])
+
+    elsewhere = ", on the other's walk"
+    assert (of("x_0, shifted", "whole") > of("x_0, as it is", "whole", elsewhere)).all()
+    assert (of("x_0, shifted", "whole", elsewhere) > of("x_0, as it is", "whole")).all()
+    fine = {where: of("x_0, shifted", "octave_16", where) for where in ("", elsewhere)}
+    before = {"": of("x_0, as it is", "octave_16", elsewhere), elsewhere: of("x_0, as it is", "octave_16")}
+    assert all(fine[where].mean() / before[where].mean() == pytest.approx(2 / 3, abs=0.02) for where in fine)
+
+    spreads = [of("x_0, shifted", "spread", where) for where in ("", elsewhere)]
+    assert [values.mean() for values in spreads] == pytest.approx([0.42, 0.26], abs=0.01)
+    drawing = [np.square(of("x_0, shifted", "spread", where, "error")).mean() for where in ("", elsewhere)]
+    variance = sum(values.var(ddof=1) / len(seeds) for values in spreads) + sum(drawing)
+    assert spreads[0].mean() - spreads[1].mean() > 3 * np.sqrt(variance)
+    assert cells["real, test"]["spread_value"] == pytest.approx(0.72, abs=0.005)
+
+    assert of("velocity, shifted", "whole").max() <= 0.01
+    grain = of("velocity, shifted", "grain")
+    assert 10.5 < grain.min() < 11.5 < 13.5 < grain.max() < 14.5
+    assert of("x_0, shifted", "grain").max() < 1
+
+    real, drawn = cells["real, test"], cells["a chain that keeps 0%"]
+    for octave in (1, 2, 4):
+        assert drawn[f"octave_{octave}_value"] / real[f"octave_{octave}_value"] == pytest.approx(1, abs=0.06)
+    assert drawn["octave_8_value"] < 0.9 * real["octave_8_value"]
+    nights = cells["a chain that keeps 0%"]
+    assert real["night_value"] - nights["night_value"] > 3 * np.hypot(real["night_error"], nights["night_error"])
+
+
 @pytest.fixture
 def small_colour(monkeypatch, tmp_path):
     """Few scenes, which are flowers too, a network of next to nothing, and a packaged one that answers x_t."""
@@ -440,6 +474,7 @@ def test_lesson_09_says_what_its_cells_say():
     }
     assert all("batches of 128," in card["settings"] and card["machine"].endswith("H100 80GB HBM3") for card in cards.values())
     assert "half of the images flipped" in cards["flowers"]["settings"]
+    assert "83.2% ± 1.2% of DDPM and 78.1% ± 1.3% of DDIM, in 25 steps; 1000 each" in cards["scenes"]["distance"]
     assert (
         min(cards["flowers"]["held_out_losses"])
         == cards["flowers"]["held_out_losses"][-1]

@@ -28,7 +28,7 @@ SHIFT = recipes.COLOUR["shift"]
 NETWORKS = [("x_0", None, 48), *((target, SHIFT, width) for width in (48, 24, 96) for target in ("x_0", "velocity"))]
 ENDS = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2)  # the least signal that a chain's end keeps
 WALK = 25  # steps of a walk back
-FINE = 100  # of one in which the mean colour is not lost by long steps, as it is in 25
+FINE = 100  # of one that loses less of the mean colour by long steps than 25 do
 SEED = 1  # of what is drawn
 CHECKPOINTS = Path("build/tables")
 
