@@ -95,8 +95,12 @@ def test_colour_is_a_jpeg_where_that_is_smaller(draw, kind):
     ],
 )
 def test_a_jpeg_shows_what_the_png_does(draw, monkeypatch):
-    jpeg = draw()
-    monkeypatch.setattr(plots.iio, "imwrite", lambda *_, **__: bytes(10**6))  # a larger one
+    jpeg, write = draw(), plots.iio.imwrite
+
+    def larger(*rest, extension, **options):
+        return bytes(10**6) if extension == ".jpg" else write(*rest, extension=extension, **options)
+
+    monkeypatch.setattr(plots.iio, "imwrite", larger)
     png = draw()
     assert (jpeg.format, png.format) == ("jpeg", "png")
     assert len(jpeg.data) < len(png.data)
@@ -112,6 +116,7 @@ def test_large_images_fit_a_page_and_are_stored_pixel_by_pixel():
     sheet = plots._sheet(greys, 3, -1)
     image, film = plots.show_images(greys, "x", columns=3), plots.show_filmstrip([greys], "x")
     inside = opened(image)[7:-7, 7:-7], opened(film)[14:-14, 14:-14]  # without the margin, a tenth of an inch on the page
+    assert Picture.open(io.BytesIO(image.data)).mode == "RGB"  # no alpha, which nobody would see
     for one, other in zip(inside, (sheet, sheet.repeat(2, axis=0).repeat(2, axis=1)), strict=True):
         np.testing.assert_allclose(one, np.broadcast_to(other, one.shape).astype(int), atol=1)
     assert image.width == film.width == pytest.approx(4 / 3 * (sheet.shape[1] + 14), abs=1)
