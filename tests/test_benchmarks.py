@@ -267,7 +267,7 @@ def test_the_command_trains_digits_once(small_mnist, tmp_path, monkeypatch, caps
 
 
 def test_the_command_trains_digits_by_label(small_mnist, tmp_path, monkeypatch):
-    """Each image with its own label, and none for one of ten; judged by what was asked for, and without a label."""
+    """Each image with its own label, and none for three of ten; judged by what was asked for, and without a label."""
     drawn, labels, noisify, asked, nulls = tool.drawn, judges.labels, data.noisify, [], []
     monkeypatch.setattr(
         tool, "drawn", lambda *rest, **options: asked.append(options["labels"] if options else rest[-1]) or images
@@ -276,7 +276,8 @@ def test_the_command_trains_digits_by_label(small_mnist, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "noisify", lambda *rest, **options: nulls.append(options) or noisify(*rest, **options))
     images = np.concatenate([batch for batch, _ in data.load("mnist", "train", 20)])[:20]
     card = tool.digits_by_label(tmp_path / "out", tmp_path / "checkpoints", **SMALL | {"images": 20})
-    assert [(one["null"], one["drop"]) for one in nulls] == [((10,), 0.1)]
+    assert [(one["null"], one["drop"]) for one in nulls] == [((10,), 0.3)]
+    assert "batches of 4, 30% of the labels hidden, weights averaged" in card["settings"]
     assert [sorted(set(one)) for one in asked] == 2 * [list(range(10)), [10], [10]]
     assert card["distance"].startswith("10.0% ± 6.7% are read as the digit that was asked for; ")
     assert re.search(

@@ -54,7 +54,10 @@ def test_what_was_trained_on_jax_is_taken_for_trained(few_glyphs, tmp_path, monk
         recipes.trained(tmp_path, **options | {"decay": 0.99})
     assert run.card["versions"].startswith("JAX ")
     assert (run.card["steps"], len(run.card["losses"]), run.card["held_out"]) == (200, 20, "test, 20 images")
-    assert "batches of 16, half of the images flipped, weights averaged with decay 0.9" in run.card["settings"]
+    assert (
+        "batches of 16, 30% of the labels hidden, half of the images flipped, weights averaged with decay 0.9"
+        in run.card["settings"]
+    )
     assert run.card["losses"][-1] < 0.8 * run.card["losses"][0]
     run.model.compile(loss="mse")
     pairs = data.noisify(
