@@ -278,6 +278,7 @@ def test_the_command_trains_digits_by_label(small_mnist, tmp_path, monkeypatch):
     card = tool.digits_by_label(tmp_path / "out", tmp_path / "checkpoints", **SMALL | {"images": 20})
     assert [(one["null"], one["drop"]) for one in nulls] == [((10,), 0.3)]
     assert "batches of 4, 30% of the labels hidden, weights averaged" in card["settings"]
+    assert "hidden" not in tool.complete(tool.BY_LABEL | {"null": (None,)})["card"]["settings"]
     assert [sorted(set(one)) for one in asked] == 2 * [list(range(10)), [10], [10]]
     assert card["distance"].startswith("10.0% ± 6.7% are read as the digit that was asked for; ")
     assert re.search(
