@@ -10,8 +10,10 @@ import pytest
 import tables
 import tables_08
 import tables_09
+import tables_10
+import tables_11
 import weights as recipes
-from lessons_lib import data, judges, metrics, oracle, sampling, scenes, schedule, training, unet, weights
+from lessons_lib import data, guidance, judges, metrics, oracle, sampling, scenes, schedule, training, unet, weights
 
 # ---- cells of any lesson
 
@@ -520,3 +522,111 @@ def test_lesson_09_says_what_its_cells_say():
     assert round(48_000 * 128 / (1400 * 32)) == 137
     hours = [128 / 32 * seconds[64] * card["steps"] / 3600 for card in cards.values()]
     assert hours == [pytest.approx(9, abs=0.5), pytest.approx(2.5, abs=0.1)]
+
+
+# ---- lesson 10's
+
+
+@pytest.fixture
+def small_labels(few_glyphs, monkeypatch, tmp_path):
+    """Printed digits, networks of next to nothing, and a packaged one that has learned nothing."""
+    load, recipe = data.load, recipes.recipe
+    monkeypatch.setattr(
+        data, "load", lambda name, split, *rest, **options: load("glyphs", "test", *rest, **options, data_dir=few_glyphs)
+    )
+    seen = []
+
+    @functools.wraps(recipe)
+    def small(*rest, **options):
+        seen.append((options["heads"], options["seed"]))
+        return recipe(*rest, **options | {"widths": [8], "patch": 4, "blocks": 1, "batch": 4})
+
+    monkeypatch.setattr(recipes, "recipe", small)
+    monkeypatch.setattr(
+        weights, "read", lambda name, read=weights.read: {"sha256": name} if name == "digits_by_label" else read(name)
+    )
+    model, chain = unet.labelled(28, 1, (8,), 1, patch=4), schedule.cosine()
+    rng = np.random.default_rng(0)
+    model.set_weights([weight + 0.1 * rng.standard_normal(weight.shape) for weight in model.get_weights()])
+    answers = lambda labels, batch_size=None: training.from_velocity(guidance.given(model, labels, batch_size=batch_size), chain)  # noqa: E731
+    monkeypatch.setattr(training, "load_weights", lambda name: (answers, chain))
+    monkeypatch.setattr(tables_10, "CHECKPOINTS", tmp_path / "checkpoints")
+    monkeypatch.setattr(tables_10, "STEPS", 3)
+    monkeypatch.setattr(tables_10, "FIRST", 0)
+    tables_10.drawn.cache_clear()
+    yield seen
+    tables_10.drawn.cache_clear()
+
+
+@pytest.mark.filterwarnings("ignore:invalid value|Degrees of freedom:RuntimeWarning")  # some label only once among so few
+def test_every_cell_of_lesson_10_is_measured(small_labels, tmp_path):
+    table = tables.main("10", tables_10.cells(images=40, length=2, seeds=(0,)), tmp_path)
+    assert len(table) == 1 + 7 + 3 + 2
+    numbers = {f"{name}_{part}" for name in ("right", "precision", "recall", "variance") for part in ("value", "error")}
+    for name, one in table.items():
+        assert {"frechet_value", "frechet_error", "kernel_value", "kernel_error"} <= one.keys()
+        assert (numbers <= one.keys()) == ("heads" not in name)
+        assert ("gain_value" in one) == name.startswith("guidance")
+    assert table["guidance 1"]["gain_value"] == table["guidance 1"]["gain_error"] == 0
+    assert small_labels == [(1, 0), (4, 0)]
+    assert {name for name, one in table.items() if "digits_by_label" in one["weights"]} == {n for n in table if "guidance" in n}
+
+
+def test_guidance_in_an_interval_is_as_trained_elsewhere(small_labels):
+    """The whole interval is guidance throughout, an empty one (between two visited times) is none."""
+    whole, strong, none, plain = (tables_10.drawn(8, *of) for of in ((3, 0, 1000), (3,), (3, 340, 660), (1,)))
+    np.testing.assert_array_equal(whole, strong)
+    np.testing.assert_allclose(none, plain, atol=1e-4)
+    assert np.abs(strong - plain).max() > 0.01
+
+
+def test_the_variance_within_classes_is_numpys():
+    rng = np.random.default_rng(0)
+    found, labels = rng.normal(size=(60, 5)) + 10 * (np.arange(60) % 3)[:, None], np.arange(60) % 3
+    expected = np.mean([found[labels == label].var(axis=0, ddof=1).sum() for label in range(3)])
+    assert tables_10.within_classes(found, labels).value == pytest.approx(expected)
+
+
+# ---- lesson 11's
+
+
+def test_every_cell_of_lesson_11_is_measured(few_glyphs, monkeypatch, tmp_path):
+    load = data.load
+    monkeypatch.setattr(
+        data, "load", lambda name, split, *rest, **options: load("glyphs", "test", *rest, **options, data_dir=few_glyphs)
+    )
+    table = tables.main("11", tables_11.cells(images=6, plans=((1, 3), (2, 3))), tmp_path)
+    assert list(table) == ["1 rounds, 3 steps", "2 rounds, 3 steps", "real digits"]
+    assert table["1 rounds, 3 steps"]["error_value"] != table["2 rounds, 3 steps"]["error_value"]
+    numbers = {f"{name}_{part}" for name in ("error", "between", "kept", "seam", "ratio") for part in ("value", "error")}
+    for name, one in table.items():
+        assert (numbers <= one.keys()) == ("rounds" in name)
+        assert {"kept_value", "seam_value"} <= one.keys()
+
+
+def test_a_seam_is_a_step_at_the_border():
+    """Of 1 where pictures go on as they did, of 3 where the step there is three times as large; and of nothing else."""
+    ramp = np.linspace(-1, 1, 28) * np.ones((2, 28, 1))
+    ramp[1, :, tables_11.COLUMNS :] += 2 * 2 / 27
+    assert tables_11.seams(ramp[..., None]) == pytest.approx([1, 3])
+
+
+def test_fillings_are_compared_where_nothing_was_known(monkeypatch):
+    """Two fillings that are each as far from the truth as from another have a ratio of 1; what is known does not count."""
+    rng, truth = np.random.default_rng(0), np.random.default_rng(1).normal(size=(500, 28, 28, 1))
+    known = np.zeros(truth.shape, bool)
+    known[:, :, : tables_11.COLUMNS] = True
+    monkeypatch.setattr(tables_11, "halves", lambda images: (truth, np.zeros(images, int), known))
+    monkeypatch.setattr(tables_11.judges, "labels", lambda digits: np.zeros(len(digits), int))
+
+    def fill(*rest, **options):
+        yield sampling.State(0, rng.normal(size=truth.shape), None)
+
+    monkeypatch.setattr(tables_11.editing, "fill", fill)
+    monkeypatch.setattr(tables_11, "ended", lambda states: next(states).x_t)
+    found = tables_11.filled(500, 1, 3)
+    assert found["error_value"] == pytest.approx(2, abs=4 * found["error_error"] + 1e-3)
+    assert found["between_value"] == pytest.approx(2, abs=4 * found["between_error"] + 1e-3)
+    assert found["ratio_value"] == pytest.approx(1, abs=4 * found["ratio_error"])
+    assert found["ratio_error"] < 0.01
+    assert found["kept_value"] == 1

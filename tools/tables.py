@@ -70,6 +70,11 @@ def rounded(estimate):
     return {name: float(f"{value:.4g}") for name, value in estimate._asdict().items()}
 
 
+def flat(parts):
+    """Several of them, {name: Estimate}, as {name_value: ..., name_error: ...}."""
+    return {f"{name}_{key}": value for name, one in parts.items() for key, value in rounded(one).items()}
+
+
 def chosen(wanted):
     """The lessons that have such cells, or those of them that begin with one of `wanted`, comma-separated."""
     every = sorted(path.stem.removeprefix("tables_") for path in TOOLS.glob("tables_[0-9]*.py"))
