@@ -8,7 +8,7 @@ import pytest
 from einops import rearrange
 from IPython.core.interactiveshell import InteractiveShell
 
-from lessons_lib import checks, data, diffusion, oracle, sampling, scenes, schedule, unet
+from lessons_lib import checks, data, diffusion, guidance, oracle, sampling, scenes, schedule, training, unet
 from lessons_lib.checks import (
     lesson_01,
     lesson_02,
@@ -19,6 +19,7 @@ from lessons_lib.checks import (
     lesson_07,
     lesson_08,
     lesson_09,
+    lesson_10,
 )
 
 
@@ -154,6 +155,36 @@ def make_pictures(pixels, work, there=lambda x: x / 127.5 - 1, **options):
     return to_pixels(work(there(pixels.astype(np.float64))), **options)
 
 
+def guided(c, u, g, each=lambda g: np.reshape(g, (-1, 1, 1, 1))):
+    return u + each(g) * (c - u)
+
+
+def drop_labels(labels, share, null, rng):
+    return np.where(rng.random(len(labels)) < share, null, labels)
+
+
+def dropped_in_place(labels, share, null, rng):
+    labels[rng.random(len(labels)) < share] = null
+    return labels
+
+
+def permuted(labels, share, null, rng):
+    return rng.permutation(drop_labels(labels, share, null, rng))
+
+
+def first_share(labels, share, null, rng):
+    return np.where(np.arange(len(labels)) < share * len(labels), null, labels)
+
+
+def in_blocks(labels, share, null, rng):
+    return np.where(np.repeat(rng.random(len(labels) // 2), 2) < share, null, labels)
+
+
+def answer_with(model, labels, g, null=10, combine=lambda c, u, g: u + g * (c - u)):
+    nobody = np.full_like(labels, null)
+    return lambda x_t, t: combine(model(x_t, t, labels), model(x_t, t, nobody), g)
+
+
 @pytest.mark.parametrize(
     ("check", "right"),
     [
@@ -181,6 +212,11 @@ def make_pictures(pixels, work, there=lambda x: x / 127.5 - 1, **options):
         (lesson_09.largest_signal, largest_signal),
         (lesson_09.make_pictures, make_pictures),
         (lesson_09.make_pictures, lambda pixels, work: to_pixels(np.asarray(work(pixels / 127.5 - 1)))),
+        (lesson_10.guided, guided),
+        (lesson_10.guided, lambda c, u, g: (1 - g[:, None, None, None]) * u + g[:, None, None, None] * c),
+        (lesson_10.drop_labels, drop_labels),
+        (lesson_10.drop_labels, lambda labels, share, null, rng: np.where(rng.binomial(1, share, len(labels)), null, labels)),
+        (lesson_10.answer_with, answer_with),
     ],
 )
 def test_a_right_answer_passes(check, right, capsys):
@@ -500,6 +536,50 @@ def test_a_right_answer_passes(check, right, capsys):
         (lesson_09.make_pictures, lambda *a: make_pictures(*a, clip=lambda x: x), "overshoots by a tenth: .* clip it first"),
         (lesson_09.make_pictures, lambda pixels, work: pixels, "it never calls `work`"),
         (lesson_09.make_pictures, lambda *a: make_pictures(*a) / 255, r"expected uint8 of .*; received float64 of shape"),
+        (lesson_10.guided, lambda c, u, g: guided(c, c, g) + (guided(c, u, g) - u), "counts from the conditional answer"),
+        (lesson_10.guided, lambda c, u, g: guided(u, c, g), "goes from c to u"),
+        (lesson_10.guided, lambda c, u, g: u + np.reshape(g, (-1, 1, 1, 1)) * c, "difference of both answers"),
+        (lesson_10.guided, lambda c, u, g: np.reshape(g, (-1, 1, 1, 1)) * (c - u), "the unconditional answer is missing"),
+        (
+            lesson_10.guided,
+            lambda c, u, g: guided(c, u, g, lambda g: np.resize(g, c.shape[-1])),
+            "its own g, along the first axis",
+        ),
+        (lesson_10.guided, lambda c, u, g: guided(c, u, g[:1]), "its own g, along the first axis"),
+        (lesson_10.drop_labels, lambda y, s, n, r: drop_labels(y, 1 - s, n, r), "drops what should be kept"),
+        (lesson_10.drop_labels, lambda y, s, n, r: drop_labels(y, s**2, n, r), "with share 0.1: dropped 1"),
+        (lesson_10.drop_labels, dropped_in_place, "change a copy"),
+        (lesson_10.drop_labels, permuted, "has changed, or moved"),
+        (lesson_10.drop_labels, first_share, "one half loses more labels"),
+        (lesson_10.drop_labels, in_blocks, "neighbours are not dropped independently"),
+        (
+            lesson_10.drop_labels,
+            lambda y, s, n, r: drop_labels(y, s, n, np.random.default_rng(1)),
+            "two calls drop the same places",
+        ),
+        (lesson_10.drop_labels, lambda y, s, n, r: np.full_like(y, n) if r.random() < s else y, "with share 0.1: dropped 0.0%"),
+        (lesson_10.drop_labels, lambda y, s, n, r: drop_labels(y, s, n, r)[y < 5], "expected 20000 integers"),
+        (
+            lesson_10.answer_with,
+            lambda m, y, g: answer_with(m, y, g, null=-1),
+            r"labels \[-1, -1, -1\].*which label stands for none",
+        ),
+        (
+            lesson_10.answer_with,
+            lambda m, y, g: answer_with(m, y, g, combine=lambda c, u, g: c + g * (c - u)),
+            "where does the sum begin",
+        ),
+        (
+            lesson_10.answer_with,
+            lambda m, y, g: answer_with(m, y, g, combine=lambda c, u, g: u - g * (c - u)),
+            "not away from it",
+        ),
+        (
+            lesson_10.answer_with,
+            lambda m, y, g: answer_with(m, y, g, combine=lambda c, u, g: c - g * (c - u)),
+            "from the label's answer",
+        ),
+        (lesson_10.answer_with, lambda m, y, g: 3, "expected a function of"),
     ],
 )
 def test_a_wrong_answer_is_told_what_was_expected(check, wrong, message):
@@ -684,6 +764,34 @@ def test_wrong_answers_are_not_praised_without_asserts():
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-300:]
     assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 100
+
+
+def test_the_numbers_in_lesson_10s_answers():
+    chain, centres = schedule.linear(), np.array([[-1.0, -0.6], [1.0, -0.6], [0.0, 1.1]])
+    world = oracle.mixture(chain, centres, np.full(3, 0.36), np.full(3, 1 / 3))
+    x_T, certain, beyond = sampling.noise_of(0, 0, (600, 2)).astype(float), {}, []
+    for g in (-1, 0):
+        certain[g] = []
+        for y, centre in enumerate(centres):
+            guided = guidance.guide(oracle.gaussian(chain, centre, 0.36).predict_noise, world.predict_noise, g)
+            *_, last = sampling.sample(guided, chain, x_T.shape, 50, x_T=x_T)
+            certain[g].append(np.asarray(world.posterior(last.x_t, np.ones(600, int)))[:, y].mean())
+            beyond.append(np.linalg.norm(last.x_t, axis=1).mean())
+    assert np.mean(certain[-1]) == pytest.approx(0.07, abs=0.01)
+    assert np.mean(certain[0]) == pytest.approx(1 / 3, abs=0.01)
+    assert min(beyond[:3]) > 1.8 * max(beyond[3:])
+    conditioned, cosine = training.load_weights("digits_by_label")
+    c, u = (conditioned(labels) for labels in (np.tile([2, 3, 5, 7, 8], 2), np.full(10, 10)))
+    strong, x_T = guidance.guide(c, u, 5), np.repeat(sampling.noise_of(0, 0, (2, 28, 28, 1)), 5, axis=0)
+    ways = {"plain": c, "early": guidance.within(601, 1000, strong, c), "late": guidance.within(1, 600, strong, c), "all": strong}
+    drawn = {}
+    for name, way in ways.items():
+        *_, last = sampling.sample(way, cosine, x_T.shape, 25, x_T=x_T, seed=0, clip=True)
+        drawn[name] = last.x_t.clip(-1, 1)
+    apart = {(a, b): np.square(drawn[a] - drawn[b]).mean() for a in drawn for b in drawn}
+    assert apart["early", "all"] == pytest.approx(0.005, abs=0.002)
+    assert apart["plain", "all"] == pytest.approx(0.13, abs=0.02)
+    assert apart["late", "plain"] == pytest.approx(0.012, abs=0.004)
 
 
 def test_the_numbers_in_lesson_09s_answers():

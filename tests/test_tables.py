@@ -587,6 +587,52 @@ def test_the_variance_within_classes_is_numpys():
     assert tables_10.within_classes(found, labels).value == pytest.approx(expected)
 
 
+def test_lesson_10_says_what_its_cells_say():
+    """What it tells of its tables and its packaged network."""
+    kept = weights.results("10")
+
+    def told(name, part, digits):
+        return tuple(round(kept[name][f"{part}_{key}"], digits) for key in ("value", "error"))
+
+    shares = {name: kept[name]["right_value"] for name in kept if "right_value" in kept[name]}
+    assert [shares[f"guidance {g}"] for g in ("1", "1.5", "3")] == [0.98, 0.998, 1.0]
+    assert shares["guidance 1.5"] == shares["real digits"]
+    assert [told(f"guidance {g}", "precision", 2)[0] for g in (1, 3)] == [0.84, 0.92]
+    assert [told(f"guidance {g}", "recall", 2)[0] for g in (1, 3)] == [0.90, 0.72]
+    assert [told(name, "variance", 1)[0] for name in ("guidance 1", "guidance 3", "real digits")] == [14.9, 7.2, 12.1]
+    assert [told(f"guidance {g}", "frechet", 2) for g in (1, 3)] == [(0.32, 0.19), (1.65, 0.34)]
+    assert all(kept[f"guidance {g}"]["frechet_value"] > 0.3247 for g in (0, 1.5, 2, 3, 5, 8))
+    assert kept["guidance 1.5"]["frechet_value"] - 0.3247 < 2 * np.hypot(0.1857, kept["guidance 1.5"]["frechet_error"])
+    # What changes from g = 1 to 3 is beyond three errors.
+    for part in ("precision", "recall", "variance", "frechet"):
+        one, three = (kept[f"guidance {g}"] for g in (1, 3))
+        error = np.hypot(one[f"{part}_error"], three[f"{part}_error"])
+        assert abs(three[f"{part}_value"] - one[f"{part}_value"]) > 3 * error
+    early, middle, late = (kept[f"guidance 3, t in {of}"] for of in ("601..1000", "301..600", "1..300"))
+    assert early["recall_value"] == pytest.approx(kept["guidance 3"]["recall_value"], abs=2 * early["recall_error"])
+    assert (middle["right_value"], middle["gain_value"] > 3 * middle["gain_error"]) == (0.995, True)
+    assert middle["recall_value"] == pytest.approx(0.89, abs=0.005)
+    assert told("guidance 3, t in 301..600", "variance", 1)[0] == 12.4
+    assert 1 - kept["guidance 3"]["variance_value"] / kept["real digits"]["variance_value"] == pytest.approx(0.4, abs=0.005)
+    for of in (middle, late):
+        for part in ("frechet", "kernel"):
+            assert abs(of[f"{part}_value"] - kept["guidance 1"][f"{part}_value"]) < of[f"{part}_error"]
+    assert late["right_value"] < 0.99
+    assert late["recall_value"] == kept["guidance 1"]["recall_value"]
+    heads = {h: [kept[f"heads {h}, seed {seed}"]["frechet_value"] for seed in (0, 1, 2)] for h in (1, 4)}
+    assert {h: np.round(values, 1).tolist() for h, values in heads.items()} == {1: [11.2, 9.8, 10.4], 4: [11.0, 9.6, 9.9]}
+    assert np.round(np.subtract(heads[1], heads[4]), 1).tolist() == [0.2, 0.2, 0.5]
+    errors = [round(one["frechet_error"], 1) for name, one in kept.items() if "heads" in name]
+    assert set(errors) == {0.5, 0.6}
+    times = sampling.time_grid(1000, 25)[:-1]
+    assert 25 + sum(301 <= t <= 600 for t in times) == 33
+    card = weights.read("digits_by_label")
+    assert card["steps"] == 30_000
+    assert "batches of 64, 30% of the labels hidden" in card["settings"]
+    assert "0.37 ± 0.10 in 50 steps of DDIM" in card["distance"]
+    assert "1.83 ± 0.20 of DDIM" in card["distance"]
+
+
 # ---- lesson 11's
 
 
