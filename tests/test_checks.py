@@ -562,7 +562,7 @@ def test_a_right_answer_passes(check, right, capsys):
         (
             lesson_10.answer_with,
             lambda m, y, g: answer_with(m, y, g, null=-1),
-            r"labels \[-1, -1, -1\].*which label stands for none",
+            r"\[10, 10, 10\]; received \[-1, -1, -1\].*which label stands for none",
         ),
         (
             lesson_10.answer_with,

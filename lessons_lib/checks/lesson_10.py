@@ -86,10 +86,8 @@ def answer_with(answer):
         expect(received.shape == x_t.shape, f"answer_with: expected shape {x_t.shape}; received {received.shape}")
         nulls = [told for told in asked if not np.array_equal(told, labels)]
         known = all(np.array_equal(told, [10, 10, 10]) for told in nulls)
-        expect(
-            known,
-            f"answer_with: it asks about the labels {nulls[0].tolist() if nulls else []}. Hint: which label stands for none?",
-        )
+        told = f"expected it to ask about the labels and [10, 10, 10]; received {nulls[0].tolist() if nulls else []}"
+        expect(known, f"answer_with: {told}. Hint: which label stands for none?")
         c, u = model(x_t, t, labels), model(x_t, t, np.array([10, 10, 10]))
         mistakes = {
             "with g = 0 the labels must not matter; where does the sum begin?": c + g * (c - u),
