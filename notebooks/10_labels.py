@@ -216,7 +216,7 @@ ink = (sheet.mean(axis=(1, 2, 3)).reshape(10, len(eight)) + 1) / 2
 ink -= ink.mean(axis=1, keepdims=True)
 of_columns = ink.mean(axis=0).var() / ink.var()
 print(f"{of_columns:.0%} of the variance of ink within rows lies between columns")
-assert of_columns > 0.4 or STEPS < 1000
+assert of_columns > 0.4 or STEPS < 1000 or data.digits() != "mnist"
 
 # %% [markdown]
 # How often is it the digit that we asked for? We let the classifier that gives the distances of lesson 08 read them.
@@ -246,7 +246,7 @@ print("no label: ", agreement(without))
 changed = np.abs(exchanged - with_label).max(axis=(1, 2, 3)) > 1e-3
 assert changed.tolist() == [True, True] + [False] * (COUNT - 2)
 if STEPS > 1000:
-    assert agreement(with_label).value > 0.8
+    assert agreement(with_label).value > (0.8 if data.digits() == "mnist" else 0.3)
     assert abs(agreement(without).value - 0.1) < 4 * 0.3 / np.sqrt(COUNT)
 
 # %% [markdown]
@@ -542,7 +542,7 @@ for t in (1, 200, 400, 600, 800, 1000):
     share = np.mean(logits.argmax(axis=1) == truth)
     known[t] = metrics.Estimate(share, np.sqrt(share * (1 - share) / len(x_t)))
     print(f"t = {t:4}: {known[t]} right")
-if CLASSIFIER_STEPS > 1000:
+if CLASSIFIER_STEPS > 1000 and data.digits() == "mnist":
     assert known[1].value > 0.95 and known[800].value > 0.5
 assert abs(known[1000].value - 0.1) < 4 * 0.3 / np.sqrt(1000)
 
@@ -654,7 +654,7 @@ for scale, digits in {**by_scale, "none": plain}.items():
     print(
         f"scale {scale:>4}: the other sees {others[scale]}, the guiding one {own[scale]:.2f}"
     )
-if CLASSIFIER_STEPS > 1000:
+if CLASSIFIER_STEPS > 1000 and data.digits() == "mnist":  # both have learned from it
     assert 0.2 < others[1].value < 0.7 and others[10].value > 0.65
     assert others[1].value < others[3].value < others[10].value
     assert own[10] > others[10].value and own["none"] <= others["none"].value + 0.01
