@@ -184,10 +184,8 @@ history = training.fit(
 options = {"seed": SEED, "clip": True}
 
 
-def draw(predict_noise, x_T, steps=WALK, **more):
-    *_, last = sampling.sample(
-        predict_noise, cosine, x_T.shape, steps, x_T=x_T, **options | more
-    )
+def draw(predict_noise, x_T):
+    *_, last = sampling.sample(predict_noise, cosine, x_T.shape, WALK, x_T=x_T, **options)
     return last.x_t.clip(-1, 1)
 
 
@@ -206,7 +204,7 @@ plots.show_filmstrip(
 
 # %% [markdown]
 # Most of them are the digit of their row, after a few minutes of training. Now look at the columns, which began with the
-# same noise: where one digit is slanted or thin, so are the others. The label decides which digit it is; much of the
+# same noise: where one digit is slanted or thin, most others are, too. The label decides which digit it is; much of the
 # handwriting comes from the noise. We can measure this for one property, how much ink a digit takes. After we have
 # subtracted each row's mean, how much of the remaining variance lies between columns? With noise that does not matter it
 # would be a tenth, as each column's mean is over ten digits.
@@ -657,7 +655,7 @@ for scale, digits in {**by_scale, "none": plain}.items():
 if CLASSIFIER_STEPS > 1000 and data.digits() == "mnist":  # both have learned from it
     assert 0.2 < others[1].value < 0.7 and others[10].value > 0.65
     assert others[1].value < others[3].value < others[10].value
-    assert own[10] > others[10].value and own["none"] <= others["none"].value + 0.01
+    assert own[10] - others[10].value > max(0, own["none"] - others["none"].value)
 
 # %%
 plots.show_filmstrip(
@@ -697,7 +695,7 @@ def fractions(chain, t, s):  # of the wrapper's move of the mean
 
 
 # %% [markdown]
-# First we check the wrapper's move on one step: we lower the noise by 0.7, which corresponds to a gradient times $s$ of
+# First we check the wrapper's move on one step: we lower the noise by 0.7, which corresponds to a gradient times $\lambda$ of
 # $0.7/\sqrt{1-\bar\alpha_t}$, and see how far the mean goes. Then the fractions, for the steps of three walks:
 
 # %%
@@ -716,7 +714,8 @@ for steps in (1000, 50, 10):
         told = " ".join(f"{one:.2f}" for one in (*share[:2], share.max(), *share[-3:]))
         print(f"{steps:4} steps, {variance:9}: first two, most, last three: {told}")
     assert shares[-1, 0] == 0 and shares[-2, 0] < 0.5 < 0.9 < shares[-1, 1]
-assert shares[:, 0].max() < 0.56
+    assert steps < 1000 or shares[:, 1].min() > 0.98
+assert shares[:, 0].max() < 0.56 and shares[0, 1] < 0.4
 
 # %% [markdown]
 # With the posterior's variance, the last step is not guided at all, and with ten steps no step makes more than 0.55 of
@@ -743,6 +742,10 @@ pair = [conditioned(labels, batch_size=100) for labels in (kinds, np.full(10, NO
 sheets = [draw(guidance.guide(*pair, g), two) for g in strengths]
 np.testing.assert_allclose(sheets[0], draw(pair[1], two), atol=1e-3)
 np.testing.assert_allclose(sheets[1], draw(pair[0], two), atol=1e-3)
+if WALK == 25:
+    ignored, plain_ones, *bolder = (judges.labels(sheet) for sheet in sheets)
+    assert ignored.tolist() == 5 * [ignored[0]] + 5 * [ignored[5]]
+    assert plain_ones[0] != 2 and all((seen == kinds).all() for seen in bolder)
 
 # %%
 plots.show_filmstrip(

@@ -11,7 +11,6 @@ import tables
 import tables_08
 import tables_09
 import tables_10
-import tables_11
 import weights as recipes
 from lessons_lib import data, guidance, judges, metrics, oracle, sampling, scenes, schedule, training, unet, weights
 
@@ -631,48 +630,3 @@ def test_lesson_10_says_what_its_cells_say():
     assert "batches of 64, 30% of the labels hidden" in card["settings"]
     assert "0.37 ± 0.10 in 50 steps of DDIM" in card["distance"]
     assert "1.83 ± 0.20 of DDIM" in card["distance"]
-
-
-# ---- lesson 11's
-
-
-def test_every_cell_of_lesson_11_is_measured(few_glyphs, monkeypatch, tmp_path):
-    load = data.load
-    monkeypatch.setattr(
-        data, "load", lambda name, split, *rest, **options: load("glyphs", "test", *rest, **options, data_dir=few_glyphs)
-    )
-    table = tables.main("11", tables_11.cells(images=6, plans=((1, 3), (2, 3))), tmp_path)
-    assert list(table) == ["1 rounds, 3 steps", "2 rounds, 3 steps", "real digits"]
-    assert table["1 rounds, 3 steps"]["error_value"] != table["2 rounds, 3 steps"]["error_value"]
-    numbers = {f"{name}_{part}" for name in ("error", "between", "kept", "seam", "ratio") for part in ("value", "error")}
-    for name, one in table.items():
-        assert (numbers <= one.keys()) == ("rounds" in name)
-        assert {"kept_value", "seam_value"} <= one.keys()
-
-
-def test_a_seam_is_a_step_at_the_border():
-    """Of 1 where pictures go on as they did, of 3 where the step there is three times as large; and of nothing else."""
-    ramp = np.linspace(-1, 1, 28) * np.ones((2, 28, 1))
-    ramp[1, :, tables_11.COLUMNS :] += 2 * 2 / 27
-    assert tables_11.seams(ramp[..., None]) == pytest.approx([1, 3])
-
-
-def test_fillings_are_compared_where_nothing_was_known(monkeypatch):
-    """Two fillings that are each as far from the truth as from another have a ratio of 1; what is known does not count."""
-    rng, truth = np.random.default_rng(0), np.random.default_rng(1).normal(size=(500, 28, 28, 1))
-    known = np.zeros(truth.shape, bool)
-    known[:, :, : tables_11.COLUMNS] = True
-    monkeypatch.setattr(tables_11, "halves", lambda images: (truth, np.zeros(images, int), known))
-    monkeypatch.setattr(tables_11.judges, "labels", lambda digits: np.zeros(len(digits), int))
-
-    def fill(*rest, **options):
-        yield sampling.State(0, rng.normal(size=truth.shape), None)
-
-    monkeypatch.setattr(tables_11.editing, "fill", fill)
-    monkeypatch.setattr(tables_11, "ended", lambda states: next(states).x_t)
-    found = tables_11.filled(500, 1, 3)
-    assert found["error_value"] == pytest.approx(2, abs=4 * found["error_error"] + 1e-3)
-    assert found["between_value"] == pytest.approx(2, abs=4 * found["between_error"] + 1e-3)
-    assert found["ratio_value"] == pytest.approx(1, abs=4 * found["ratio_error"])
-    assert found["ratio_error"] < 0.01
-    assert found["kept_value"] == 1
