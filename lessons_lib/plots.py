@@ -15,6 +15,7 @@ import ipywidgets as widgets
 import matplotlib.pyplot as plt
 import numpy as np
 from einops import rearrange
+from ipycanvas import Canvas
 from IPython import get_ipython
 from IPython.display import Image, display
 from keras.callbacks import LambdaCallback
@@ -28,6 +29,8 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"  # told a
 DPI = 144  # twice what a page shows, for sharp text on sharp screens
 JPEG = {"quality": 90, "subsampling": 0}  # colours at full resolution, or edges get fringes; "optimize" fails on noise
 LARGE = 32  # the side of images from which on they are drawn smaller: they would not fit a page, nor a JPEG be small
+BOARD = 320  # pixels of a page: about the longer side of what `canvas` shows
+HOLE = (213, 94, 0)  # ORANGE, where it was rubbed out
 RECENT = 10.0  # seconds: how far back `progress` looks to tell the time left
 
 plt.rcdefaults()  # the same figures for everybody: a personal matplotlibrc may turn images upside down, or need LaTeX
@@ -287,6 +290,85 @@ def sliders(draw, *, button=None, **ranges):
     return box
 
 
+def canvas(picture, fill, *, radius=2.5):
+    """A picture of which parts can be rubbed out, with the mouse or a finger; a button has them drawn anew.
+
+    picture: (H, W, C), values and C as for `show_images`. fill(known, mask): called when the button is pressed, with the picture
+    and booleans, (H, W, 1), true where nothing is rubbed out; gives another such picture, of which parts can be rubbed out in
+    turn. radius: how far the rubber reaches, in pixels of the picture. A second button brings the first picture back. Gives a
+    widget, which a notebook shows as a cell's last line.
+    """
+    first = _checked("picture", picture, 3)
+    height, width = first.shape[:2]
+    zoom = max(1, BOARD // max(height, width))
+    board = Canvas(width=zoom * width, height=zoom * height, layout={"width": f"{zoom * width}px", "border": "1px solid #ccc"})
+    press, back, note = widgets.Button(description="fill"), widgets.Button(description="as it was"), widgets.Label()
+    now, known, last = first, np.ones((height, width, 1), bool), None
+
+    def redraw(told="Rub something out."):
+        pixels = np.where(known, np.broadcast_to(_pixels(now, -1.0), (height, width, 3)), HOLE)
+        pixels = np.pad(pixels, ((0, 0), (0, 0), (0, 1)), constant_values=255)  # without alpha it would be sent as a JPEG
+        board.put_image_data(_enlarged(pixels[None].astype(np.uint8), zoom)[0])
+        note.value = told
+
+    def rub(x, y):
+        nonlocal known, last
+        here = np.array([x, y]) / zoom
+        known = known & ~_stroke((height, width), here if last is None else last, here, radius)[..., None]
+        last = here
+        redraw("Rub out more, or press the button.")
+
+    def go_on(x, y):
+        if last is not None:
+            rub(x, y)
+
+    def lift(*_):
+        nonlocal last
+        last = None
+
+    def change(to):
+        nonlocal now, known
+        drawn = _checked("fill", to, 3)
+        if drawn.shape != first.shape:
+            raise ValueError(f"fill: expected a picture of shape {first.shape}; received {drawn.shape}")
+        now, known = drawn, np.ones_like(known)
+        redraw()
+
+    def fill_it(_):
+        if known.all():
+            return
+        press.disabled, note.value = True, "One moment."
+        try:
+            change(fill(now, known))
+        except Exception as error:  # which the page would not show
+            note.value = f"{type(error).__name__}: {error}"
+            raise
+        finally:
+            press.disabled = False
+
+    board.on_client_ready(redraw)  # a page that is opened again has an empty board
+    board.on_mouse_down(rub)
+    board.on_mouse_move(go_on)
+    board.on_touch_start(lambda touches: rub(*touches[0]))
+    board.on_touch_move(lambda touches: go_on(*touches[0]))
+    for end in (board.on_mouse_up, board.on_mouse_out, board.on_touch_end, board.on_touch_cancel):
+        end(lift)
+    press.on_click(fill_it)
+    back.on_click(lambda _: change(first))
+    redraw()
+    box = widgets.VBox([board, widgets.HBox([press, back, note])])
+    box.add_class("lessons-canvas")
+    return box
+
+
+def _stroke(shape, start, end, radius):
+    """Which pixels, (H, W), have their centres within radius of the line from start to end, each (x, y) in pixels."""
+    rows, columns = np.indices(shape) + 0.5
+    points, way = np.stack([columns, rows], axis=-1) - start, end - start
+    along = np.clip(points @ way / max(way @ way, 1e-9), 0, 1)
+    return np.linalg.norm(points - along[..., None] * way, axis=-1) <= radius
+
+
 def progress(items, total, label, note=lambda: "", *, done=0):
     """Go through `items` under one updating line: label, bar, count, time left, and what `note()` says.
 
@@ -416,14 +498,18 @@ def _sheet(images, columns, low):
     if not low < 1:
         raise ValueError(f"low: expected less than 1, the other end of the range; received {low!r}")
     _check_count("columns", columns)
-    pixels = np.rint((images.clip(low, 1) - low) * (255 / (1 - low))).astype(np.uint8)
-    if pixels.shape[-1] == 1:
-        pixels = 255 - pixels
+    pixels = _pixels(images, low)
     columns = min(columns, len(pixels))
     missing = -len(pixels) % columns
     pixels = np.pad(pixels, ((0, missing), (0, 0), (0, 0), (0, 0)), constant_values=255)
     pixels = np.pad(pixels, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=225)
     return rearrange(pixels, "(r n) h w c -> (r h) (n w) c", n=columns)
+
+
+def _pixels(images, low):
+    """Images, (..., H, W, C), as uint8; greys as ink on paper."""
+    pixels = np.rint((images.clip(low, 1) - low) * (255 / (1 - low))).astype(np.uint8)
+    return 255 - pixels if pixels.shape[-1] == 1 else pixels
 
 
 def _shown(figure, alt, photo, density=2):

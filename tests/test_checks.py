@@ -1,14 +1,15 @@
 import re
 import subprocess
 import sys
-from functools import partial
+from functools import partial, reduce
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from einops import rearrange
 from IPython.core.interactiveshell import InteractiveShell
 
-from lessons_lib import checks, data, diffusion, guidance, oracle, sampling, scenes, schedule, training, unet
+from lessons_lib import checks, data, diffusion, editing, guidance, oracle, sampling, scenes, schedule, training, unet
 from lessons_lib.checks import (
     lesson_01,
     lesson_02,
@@ -20,6 +21,7 @@ from lessons_lib.checks import (
     lesson_08,
     lesson_09,
     lesson_10,
+    lesson_11,
 )
 
 
@@ -185,6 +187,33 @@ def answer_with(model, labels, g, null=10, combine=lambda c, u, g: u + g * (c - 
     return lambda x_t, t: combine(model(x_t, t, labels), model(x_t, t, nobody), g)
 
 
+def collage(x_s, pieces, noise, alpha_bar_s, root=np.sqrt, level=None, order=1, swap=False):
+    level = alpha_bar_s if level is None else level
+    for picture, mask in pieces[::order]:
+        x_s = np.where(mask != swap, np.sqrt(level) * picture + root(1 - level) * noise, x_s)
+    return x_s
+
+
+def pasted_in_place(x_s, pieces, noise, alpha_bar_s):
+    for picture, mask in pieces:
+        x_s[mask] = (np.sqrt(alpha_bar_s) * picture + np.sqrt(1 - alpha_bar_s) * noise)[mask]
+    return x_s
+
+
+def jumps(times, length, rounds, more=1, end=0):
+    moves = []
+    for first in range(0, len(times) - 1, length):
+        part = times[first : first + length + 1]
+        down = list(pairwise(part))
+        moves += down + (part[-1] >= end and (part[-1] != 0 or end < 0)) * (rounds - more) * [(part[-1], part[0]), *down]
+    return moves
+
+
+def keep_known(x_t, known, mask, t, s, alpha_bar, step, noise, root=np.sqrt, level=None, swap=False):
+    level = alpha_bar[s if level is None else level(t, s)]
+    return np.where(mask != swap, np.sqrt(level) * known + root(1 - level) * noise, step(x_t, t, s))
+
+
 @pytest.mark.parametrize(
     ("check", "right"),
     [
@@ -217,6 +246,11 @@ def answer_with(model, labels, g, null=10, combine=lambda c, u, g: u + g * (c - 
         (lesson_10.drop_labels, drop_labels),
         (lesson_10.drop_labels, lambda labels, share, null, rng: np.where(rng.binomial(1, share, len(labels)), null, labels)),
         (lesson_10.answer_with, answer_with),
+        (lesson_11.collage, collage),
+        (lesson_11.collage, lambda x, p, n, a: reduce(lambda x, one: editing.paint(x, one[0], n, one[1], a), p, x)),
+        (lesson_11.jumps, jumps),
+        (lesson_11.jumps, lambda times, length, rounds: editing.jumps(times, length, rounds)),
+        (lesson_11.keep_known, keep_known),
     ],
 )
 def test_a_right_answer_passes(check, right, capsys):
@@ -580,6 +614,27 @@ def test_a_right_answer_passes(check, right, capsys):
             "from the label's answer",
         ),
         (lesson_10.answer_with, lambda m, y, g: 3, "expected a function of"),
+        (lesson_11.collage, lambda *a: collage(*a, order=-1), "of 2 pieces .*the last one counts"),
+        (lesson_11.collage, lambda *a: collage(*a, swap=True), "true where its piece is to be put"),
+        (lesson_11.collage, lambda *a: collage(*a, root=lambda x: x), "with the root of 1 - alpha_bar_s"),
+        (lesson_11.collage, lambda *a: collage(*a, level=1.0), "as noisy as x_s"),
+        (lesson_11.collage, lambda x, p, n, a: x, "fade each piece"),
+        (lesson_11.collage, pasted_in_place, "np.where makes a new one"),
+        (lesson_11.collage, lambda *a: collage(*a)[..., 0], r"expected shape \(2, 5, 4, 1\)"),
+        (lesson_11.jumps, lambda *a: jumps(*a, more=0), "one more than the jumps up"),
+        (lesson_11.jumps, lambda *a: jumps(*a, end=-1), "from 0 nobody goes up again"),
+        (lesson_11.jumps, lambda times, length, rounds: jumps(times, 1, rounds), r"2, 2\): .* `length` steps before"),
+        (lesson_11.jumps, lambda times, *a: [(s, t) for t, s in jumps(times, *a)], "the walk is at 4, so that .* cannot follow"),
+        (lesson_11.jumps, lambda times, *a: times, "expected a list of pairs"),
+        (lesson_11.jumps, lambda *a: np.array(jumps(*a)), "expected a list of pairs"),
+        (lesson_11.keep_known, lambda *a: keep_known(*a, level=lambda t, s: t), "as noisy as what the step gives"),
+        (lesson_11.keep_known, lambda *a: keep_known(*a, root=lambda x: x), "needs its root"),
+        (lesson_11.keep_known, lambda *a: keep_known(*a, swap=True), "true where pixels are known"),
+        (lesson_11.keep_known, lambda *a: keep_known(*a, level=lambda t, s: t, swap=True), "the level, and the mask"),
+        (lesson_11.keep_known, lambda *a: keep_known(*a, root=lambda x: x, swap=True), "the root, and the mask"),
+        (lesson_11.keep_known, lambda *a: keep_known(*a, level=lambda t, s: t, root=lambda x: x), "the level, and the root"),
+        (lesson_11.keep_known, lambda x, *a: keep_known(x + 1, *a), "known pixels at the level of s"),
+        (lesson_11.keep_known, lambda *a: keep_known(*a)[0], r"expected shape"),
     ],
 )
 def test_a_wrong_answer_is_told_what_was_expected(check, wrong, message):

@@ -8,11 +8,13 @@ import sys
 import time
 
 import nbformat
+import numpy as np
 import pytest
 from browser import listen
 
 from course import for_students
 from lessons import outputs, to_notebook
+from lessons_lib import plots
 
 # No news from the network, and all cells in the page, also those out of sight.
 SETTINGS = {
@@ -65,6 +67,10 @@ DONE = """() => {
   const prompts = [...document.querySelectorAll('.jp-CodeCell .jp-InputPrompt')].map(prompt => prompt.textContent);
   return prompts.some(prompt => /\\d/.test(prompt)) && !prompts.some(prompt => prompt.includes('*'));
 }"""
+HOLES = """(board, colour) => {
+  const pixels = board.getContext('2d').getImageData(0, 0, board.width, board.height).data;
+  return pixels.filter((_, i) => i % 4 == 0 && colour.every((part, channel) => pixels[i + channel] == part)).length;
+}"""
 ANOTHER = "src => { const picture = document.querySelector('.lessons-sliders img'); return picture && picture.src !== src; }"
 
 
@@ -95,18 +101,22 @@ def run_all(page, lab, name, notebook):
     return pytest.fail("JupyterLab did not save the notebook")
 
 
-@pytest.mark.parametrize("lesson", ["02_forward_chain", "06_ddpm_sampling", "07_ddim_sampling"])
-def test_a_lesson_runs_and_its_widget_answers(browser, lab, lesson):
+def opened(browser, lab, lesson):
+    """A lesson that has run, without a complaint and with all answers right: its page, and a list of what will go wrong there."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     wrong = listen(page, (lab[1], lab[1].replace("http", "ws"), "data:", "blob:"))
     notebook = to_notebook(lesson)
-    code = run_all(page, lab, lesson, notebook)
-    told = outputs({"cells": code})
+    told = outputs({"cells": run_all(page, lab, lesson, notebook)})
     assert not [output.evalue for output in told if output.output_type == "error"]
     assert not [output.text for output in told if output.get("name") == "stderr"]
     solutions = [cell for cell in notebook.cells if "solution" in cell.metadata.get("tags", [])]
     assert sum("well done" in output.get("text", "") for output in told) == len(solutions)  # of the checks
+    return page, wrong
 
+
+@pytest.mark.parametrize("lesson", ["02_forward_chain", "06_ddpm_sampling", "07_ddim_sampling"])
+def test_a_lesson_runs_and_its_widget_answers(browser, lab, lesson):
+    page, wrong = opened(browser, lab, lesson)
     widget = page.locator(".lessons-sliders")
     widget.scroll_into_view_if_needed()
     button, picture = widget.get_by_role("button"), widget.locator("img")
@@ -121,6 +131,36 @@ def test_a_lesson_runs_and_its_widget_answers(browser, lab, lesson):
         if button.count():
             button.click()
         page.wait_for_function(ANOTHER, arg=before, timeout=60_000)
+    page.close()
+    assert not wrong
+
+
+def test_a_picture_is_rubbed_out_with_the_mouse_and_filled(browser, lab):
+    page, wrong = opened(browser, lab, "11_editing")
+    widget = page.locator(".lessons-canvas")
+    board, press = widget.locator("canvas"), widget.get_by_role("button", name="fill")
+    press.scroll_into_view_if_needed()
+    corner = board.bounding_box()
+    x, y = corner["x"] + 100, corner["y"] + 180
+
+    def holes():
+        return board.evaluate(HOLES, list(plots.HOLE))
+
+    assert holes() == 0
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 60, y, steps=2)
+    page.mouse.up()
+    page.mouse.move(x, y - 150)
+    page.wait_for_timeout(2000)
+    stroke = (60 / 5 + np.pi * 5 / 2) * 2 * 5 * 5**2  # a line with round ends, in pixels of the page: 5 to one of the picture
+    assert holes() == pytest.approx(stroke, rel=0.2)
+    before = board.evaluate("board => board.toDataURL()")
+    press.click()
+    page.wait_for_function("told => document.querySelector('.lessons-canvas').innerText.includes(told)", arg="Rub something out")
+    page.wait_for_timeout(1000)
+    assert holes() == 0
+    assert board.evaluate("board => board.toDataURL()") != before
     page.close()
     assert not wrong
 

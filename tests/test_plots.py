@@ -515,6 +515,81 @@ def test_sliders_redraw_a_picture_with_its_alt_text():
     assert picture.value.startswith('<img src="data:image/png;base64,iVBOR')
 
 
+def on_board(box, event, x=0.0, y=0.0):
+    """What the browser tells of a mouse, or of a finger, in pixels of the page."""
+    told = {"x": x, "y": y, "touches": [{"x": x, "y": y}] * (event in ("touch_start", "touch_move"))}
+    box.children[0]._handle_frontend_event(None, {"event": event} | told, [])
+
+
+@pytest.fixture
+def boards(monkeypatch):
+    """What a canvas shows, one image after the other, without alpha."""
+    shown = []
+    monkeypatch.setattr(plots.Canvas, "put_image_data", lambda self, image: shown.append(image[..., :3]))
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("start", "move", "end"), [("mouse_down", "mouse_move", "mouse_up"), ("touch_start", "touch_move", "touch_end")]
+)
+def test_a_canvas_fills_what_was_rubbed_out(boards, start, move, end):
+    asked = []
+
+    def fill(known, mask):
+        asked.append((known, mask))
+        return np.where(mask, known, np.float32(1))
+
+    picture = np.full((8, 16, 3), -1, np.float32)
+    box = plots.canvas(picture, fill, radius=0.6)
+    board, (press, back, note) = box.children[0], box.children[1].children
+    assert (board.width, board.height) == (320, 160)
+    assert boards[-1].shape == (160, 320, 3)
+    assert not boards[-1].any()
+    press.click()
+    assert asked == []
+    assert note.value == "Rub something out."
+
+    on_board(box, move, 30, 30)  # not pressed
+    on_board(box, start, 50, 70)  # the pixel in column 2, row 3
+    on_board(box, move, 110, 70)  # to column 5
+    on_board(box, end)
+    on_board(box, move, 300, 150)
+    hole = np.zeros((8, 16), bool)
+    hole[3, 2:6] = True
+    np.testing.assert_array_equal((boards[-1] == plots.HOLE).all(axis=-1), hole.repeat(20, axis=0).repeat(20, axis=1))
+    press.click()
+    ((known, mask),) = asked
+    np.testing.assert_array_equal(known, picture)
+    np.testing.assert_array_equal(mask, ~hole[..., None])
+    np.testing.assert_array_equal(boards[-1][::20, ::20] == 255, hole[..., None].repeat(3, axis=-1))
+    assert not press.disabled
+
+    on_board(box, start, 310, 150)
+    press.click()
+    assert asked[1][0][3, 2, 0] == 1  # it goes on from what was drawn
+    assert not asked[1][1][7, 15]
+    assert asked[1][1].sum() == 8 * 16 - 1
+    back.click()
+    assert not boards[-1].any()
+    on_board(box, "client_ready")  # of another page, whose board is empty
+    assert len(boards) > 1
+    np.testing.assert_array_equal(boards[-1], boards[-2])
+
+
+def test_a_canvas_shows_ink_on_paper_and_refuses_another_picture(boards):
+    picture = np.linspace(-1, 1, 28 * 28, dtype=np.float32).reshape(28, 28, 1)
+    box = plots.canvas(picture, lambda known, mask: known[:, :20])
+    np.testing.assert_array_equal(boards[-1][::11, ::11, 0], 255 - np.rint((picture[..., 0] + 1) * 127.5))
+    on_board(box, "mouse_down", 5, 5)
+    press, _, note = box.children[1].children
+    press.click()
+    assert note.value == "ValueError: fill: expected a picture of shape (28, 28, 1); received (28, 20, 1)"
+    assert (boards[-1][:11, :11] == plots.HOLE).all()  # what was rubbed out still is
+    assert not press.disabled
+    with pytest.raises(ValueError, match="picture: expected 3 axes"):
+        plots.canvas(picture[None], None)
+
+
 def test_figures_look_the_same_for_everybody(tmp_path):
     """Whatever a personal matplotlibrc asks for."""
     (tmp_path / "matplotlibrc").write_text("image.origin: lower\ntext.usetex: True\nfont.size: 20\nsavefig.facecolor: black\n")

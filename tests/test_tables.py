@@ -11,6 +11,7 @@ import tables
 import tables_08
 import tables_09
 import tables_10
+import tables_11
 import weights as recipes
 from lessons_lib import data, guidance, judges, metrics, oracle, sampling, scenes, schedule, training, unet, weights
 
@@ -630,3 +631,100 @@ def test_lesson_10_says_what_its_cells_say():
     assert "batches of 64, 30% of the labels hidden" in card["settings"]
     assert "0.37 ± 0.10 in 50 steps of DDIM" in card["distance"]
     assert "1.83 ± 0.20 of DDIM" in card["distance"]
+
+
+# ---- lesson 11's
+
+
+def test_every_cell_of_lesson_11_is_measured(few_glyphs, monkeypatch, tmp_path):
+    load = data.load
+    monkeypatch.setattr(
+        data, "load", lambda name, split, *rest, **options: load("glyphs", "test", *rest, **options, data_dir=few_glyphs)
+    )
+    _, labels = next(iter(data.load("mnist", "test", 20)))
+    monkeypatch.setattr(tables_11, "LABEL", int(np.bincount(labels).argmax()))
+    monkeypatch.setattr(tables_11, "FIRST", 20)
+    ways = {"plain": (3, 0), "corrected": (3, 2), "longer": (6, 0)}
+    table = tables.main("11", tables_11.cells(images=6, plans=((1, 3), (2, 3)), threes=2, ways=ways), tmp_path)
+    assert list(table) == ["1 round, 3 steps", "2 rounds, 3 steps", "real digits", *(f"return, g = {g}" for g in (1, 2, 3, 5))]
+    assert table["1 round, 3 steps"]["error_value"] != table["2 rounds, 3 steps"]["error_value"]
+    numbers = {f"{name}_{part}" for name in ("error", "between", "kept", "seam", "ratio") for part in ("value", "error")}
+    for name, one in table.items():
+        assert (numbers <= one.keys()) == ("steps" in name)
+        assert ({"kept_value", "seam_value"} <= one.keys()) == ("return" not in name)
+        if "return" in name:
+            plain, *others = (one[f"{way}_value"] for way in ways)
+            assert one["corrected_more_value"] == pytest.approx(others[0] - plain, abs=1e-4)
+            assert one["longer_more_value"] == pytest.approx(others[1] - plain, abs=1e-4)
+            assert len({plain, *others}) == 3
+    assert table["return, g = 2"]["plain_value"] != table["return, g = 3"]["plain_value"]
+
+
+def test_a_seam_is_a_step_at_the_border():
+    """Of 1 where pictures go on as they did, of 3 where the step there is three times as large; and of nothing else."""
+    ramp = np.linspace(-1, 1, 28) * np.ones((2, 28, 1))
+    ramp[1, :, tables_11.COLUMNS :] += 2 * 2 / 27
+    assert tables_11.seams(ramp[..., None]) == pytest.approx([1, 3])
+
+
+def test_fillings_are_compared_where_nothing_was_known(monkeypatch):
+    """Two fillings that are each as far from the truth as from another have a ratio of 1; what is known does not count."""
+    rng, truth = np.random.default_rng(0), np.random.default_rng(1).normal(size=(500, 28, 28, 1))
+    known = np.zeros(truth.shape, bool)
+    known[:, :, : tables_11.COLUMNS] = True
+    monkeypatch.setattr(tables_11, "halves", lambda images: (truth, np.zeros(images, int), known))
+    monkeypatch.setattr(tables_11.judges, "labels", lambda digits: np.zeros(len(digits), int))
+
+    def fill(*rest, **options):
+        yield sampling.State(0, rng.normal(size=truth.shape), None)
+
+    monkeypatch.setattr(tables_11.editing, "fill", fill)
+    monkeypatch.setattr(tables_11, "ended", lambda states: next(states).x_t)
+    found = tables_11.filled(500, 1, 3)
+    assert found["error_value"] == pytest.approx(2, abs=4 * found["error_error"] + 1e-3)
+    assert found["between_value"] == pytest.approx(2, abs=4 * found["between_error"] + 1e-3)
+    assert found["ratio_value"] == pytest.approx(1, abs=4 * found["ratio_error"])
+    assert found["ratio_error"] < 0.01
+    assert found["kept_value"] == 1
+
+
+def test_lesson_11_says_what_its_cells_say():
+    kept = weights.results("11")
+
+    def told(name, part, digits=2):
+        return round(kept[name][f"{part}_value"], digits)
+
+    def apart(one, other, part):
+        """In standard errors."""
+        one, other = (metrics.Estimate(kept[name][f"{part}_value"], kept[name][f"{part}_error"]) for name in (one, other))
+        return (one.value - other.value) / np.hypot(one.error, other.error)
+
+    names = ("1 round, 50 steps", "10 rounds, 50 steps", "real digits")
+    assert [told(name, "kept") for name in names] == [0.71, 0.89, 0.99]
+    assert [told(name, "seam") for name in names] == [1.47, 1.06, 1.04]
+    names = ("1 round, 50 steps", "10 rounds, 50 steps", "20 rounds, 50 steps")
+    assert [told(name, "ratio") for name in names] == [0.91, 0.97, 0.99]
+    errors = [kept[name]["ratio_error"] for name in names]
+    assert np.round(errors, 2).tolist() == [0.01, 0.02, 0.02]
+    assert (1 - kept[names[0]]["ratio_value"]) > 3 * errors[0]
+    for rounds, steps in ((5, 250), (10, 500)):
+        assert 50 + 49 * (rounds - 1) == pytest.approx(steps, rel=0.02)  # questions to the network
+        for part, sign in (("error", 1), ("kept", -1), ("seam", 1)):
+            assert abs(apart(f"1 round, {steps} steps", names[0], part)) < 2
+            assert sign * apart(names[0], f"{rounds} rounds, 50 steps", part) > 3
+
+    returns = {way: [kept[f"return, g = {g}"][f"{way}_value"] for g in (1, 2, 3, 5)] for way in ("plain", "corrected", "longer")}
+    for values in returns.values():
+        assert values[0] < 0.01
+        assert values[-1] > 0.05
+        assert all(one < other for one, other in pairwise(values))
+    assert returns["longer"][0] / returns["plain"][0] == pytest.approx(1 / 2, abs=0.02)
+    assert 1 - returns["longer"][2] / returns["plain"][2] == pytest.approx(1 / 7, abs=0.02)
+
+    def more(way, g):
+        """How much larger than the plain way's, in standard errors, digit by digit."""
+        return kept[f"return, g = {g}"][f"{way}_more_value"] / kept[f"return, g = {g}"][f"{way}_more_error"]
+
+    assert max(more("longer", g) for g in (1, 2, 3)) < -3
+    assert abs(more("longer", 5)) < 2
+    assert min(more("corrected", g) for g in (3, 5)) > 3
