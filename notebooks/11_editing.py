@@ -786,9 +786,8 @@ def alike(one, other):
     return np.corrcoef(one, other)[0, 1] if len(one) > 2 else np.nan
 
 
-slash = (
-    2 * np.eye(28)[None, ::-1, :, None] - 1
-)  # 28 pixels of ink, one to the right as it goes up by one
+# 28 pixels of ink, one to the right as it goes up by one
+slash = 2 * np.eye(28)[None, ::-1, :, None] - 1
 np.testing.assert_allclose(handwriting(slash), [[28], [1]])
 
 

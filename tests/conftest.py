@@ -4,12 +4,19 @@ import os
 
 os.environ.setdefault("LESSONS_PROFILE", "smoke")
 
+import coverage
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from browser import chromium
 
 from lessons_lib import glyphs
+
+
+def pytest_sessionfinish():
+    """What this process has covered is saved now: one that takes more than ten seconds to leave is killed by pytest-xdist."""
+    if running := coverage.Coverage.current():
+        running.save()
 
 
 @pytest.fixture
