@@ -117,6 +117,16 @@ def test_one_jump_up_is_as_two():
     assert np.asarray(at_once).item() == pytest.approx(np.sqrt(t / s))
 
 
+def test_what_is_known_has_the_level_of_its_time_after_every_move():
+    """Also after a jump up, on a chain where the time before has a very different beta (as RePaint's algorithm 1 prints it)."""
+    chain = schedule.Schedule(np.array([0.02, 0.4, 0.1, 0.5, 0.995]))
+    zeros = np.zeros((20_000, 2))
+    for state in editing.fill(lambda x_t, t: 0 * x_t, chain, zeros, zeros == 0, chain.T, repeats=2):
+        level = 1 - chain.alpha_bar[state.t]
+        assert abs(state.x_t.mean()) <= 4 * np.sqrt(level / zeros.size)
+        assert abs(state.x_t.var() - level) <= 4 * level * np.sqrt(2 / zeros.size)
+
+
 @pytest.mark.parametrize(
     ("length", "repeats", "expected"),
     [
