@@ -14,9 +14,9 @@
 # %% [markdown]
 # # 11. Change part of a picture
 #
-# A network that draws pictures can also change one. We can give it a rough sketch and let it finish the drawing, or rub
-# out a part and let it fill the hole. No network is trained in this lesson: we use those of lessons 06, 09 and 10, and
-# only the walk changes.
+# A network that draws pictures can also change one. We can give it a rough sketch and let it finish the drawing, or
+# rub out a part and let it fill the hole. No network is trained in this lesson: we use those of lessons 06, 09 and 10,
+# and only the walk changes.
 
 # %% [markdown]
 # **You will**
@@ -63,9 +63,8 @@ SEED = 0
 COUNT = choose(smoke=4, cpu=24, gpu=100)  # pictures from each sketch
 WALK = choose(smoke=5, cpu=25, gpu=25)  # steps of a walk
 ROUNDS = choose(smoke=2, cpu=10, gpu=10)  # times that each step of a filling is taken
-GRIDS = choose(
-    smoke=(50,), cpu=(1000, 250, 50), gpu=(1000, 250, 50)
-)  # steps between two numbers
+# Steps of the walks between two numbers.
+GRIDS = choose(smoke=(50,), cpu=(1000, 250, 50), gpu=(1000, 250, 50))
 
 # %% [markdown]
 # ## From a sketch
@@ -83,8 +82,8 @@ pen.rectangle((38, 34, 54, 52), fill=BLUE)
 sketch = data.to_unit(np.asarray(drawing)[None]).numpy()
 
 # %% [markdown]
-# The digit is drawn four times as large with a pen 18 pixels wide, and then averaged down to 28 by 28, so that its edges
-# are as soft as those of MNIST's digits:
+# The digit is drawn four times as large with a pen 18 pixels wide, and then averaged down to 28 by 28, so that its
+# edges are as soft as those of MNIST's digits:
 
 # %%
 scribbled = Image.new("L", (112, 112))
@@ -96,10 +95,9 @@ scribble = data.to_unit(scribbled[None, ..., None]).numpy()
 # %% [markdown]
 # At a large $t$, a noisy sketch can hardly be told from a noisy picture: both are mostly noise, and only the coarse
 # structure of the sketch is left (lesson 09). So we add noise to the sketch up to some time $t$, and walk back from
-# there
-# as if it were the $x_t$ of a real picture. The walk removes the noise, and draws details where the noise has hidden
-# them. This is **SDEdit** (Meng et al. 2022). `sample` can do it: it takes the times to visit, which may begin at any
-# $t$, and the state to start from.
+# there as if it were the $x_t$ of a real picture. The walk removes the noise, and draws details where the noise has
+# hidden them. This is **SDEdit** (Meng et al. 2022). `sample` can do it: it takes the times to visit, which may begin
+# at any $t$, and the state to start from.
 
 
 # %%
@@ -119,8 +117,7 @@ def finish(network, guide, t, count=COUNT):
 # %% [markdown]
 # We use $\eta=1$, DDPM's noise, always 25 evenly spaced steps (lesson 09 had others, with which more dark scenes are
 # drawn), and the networks for scenes (lesson 09) and for digits (lesson 06). From one sketch we draw several pictures
-# for
-# each $t$. They differ only in the noise:
+# for each $t$. They differ only in the noise:
 
 # %%
 scenes, digits = training.load_weights("scenes"), training.load_weights("digits")
@@ -135,14 +132,12 @@ plots.show_filmstrip(
 )
 
 # %% [markdown]
-# How much of the sketch is kept? A program reads each scene (lesson 09). We count the scenes that still have the ground
-# *day*, those with something red, and those with a red square.
+# How much of the sketch is kept? A program reads each scene (lesson 09). We count the scenes that still have the
+# ground *day*, those with something red, and those with a red square.
 
 
 # %%
-def counted(
-    images,
-):  # shares of those that can be read: by day, with something red, with a red square
+def counted(images):
     read = [scene for scene in judges.read(images) if scene is not None]
     things = [{(thing.colour, thing.shape) for thing in scene.things} for scene in read]
     day = np.mean([scene.ground == "day" for scene in read] or 0)
@@ -156,8 +151,8 @@ def counted(
 
 
 # %% [markdown]
-# Scenes that the program cannot read (lesson 09) are left out; the column *whole* tells how many are read. The last row
-# is a baseline: scenes drawn from noise alone, without a sketch:
+# Scenes that the program cannot read (lesson 09) are left out; the column *whole* tells how many are read. The last
+# row is a baseline: scenes drawn from noise alone, without a sketch:
 
 # %%
 print("   t   whole   day   red   red square")
@@ -173,12 +168,11 @@ if WALK == 25:
     )  # shapes go before the ground
 
 # %% [markdown]
-# Up to $t=500$ nearly everything is kept, and yet the picture has changed: the horizon is no longer straight, the sky is
-# softly graded, and the squares have shadows. Then the shapes go first, while the ground is still as it was drawn; at
-# 900, few scenes show a clear trace of the sketch. Lesson 09 has shown this order from the other side: noise drowns fine
-# detail first and the mean colours last. So a good $t$ for a sketch is one at which its wrong details are drowned and
-# its
-# layout is not, here 600 or 700.
+# Up to $t=500$ nearly everything is kept, and yet the picture has changed: the horizon is no longer straight, the sky
+# is softly graded, and the squares have shadows. Then the shapes go first, while the ground is still as it was drawn;
+# at 900, few scenes show a clear trace of the sketch. Lesson 09 has shown this order from the other side: noise drowns
+# fine detail first and the mean colours last. So a good $t$ for a sketch is one at which its wrong details are drowned
+# and its layout is not, here 600 or 700.
 #
 # We do the same with the scribbled digit, whose strokes are wide and have sharp corners:
 
@@ -193,18 +187,18 @@ plots.show_filmstrip(
 
 # %% [markdown]
 # At 500 the zigzag has become a 3 with rounder strokes, and at 700 they look like ten different hands, and some are no
-# longer 3s. There is no right $t$: it says how far we trust the sketch. Meng et al. (2022) speak of a trade-off between
-# being faithful to the guide and being realistic.
+# longer 3s. There is no right $t$: it says how far we trust the sketch. Meng et al. (2022) speak of a trade-off
+# between being faithful to the guide and being realistic.
 
 # %% [markdown]
 # ## Fill a hole
 #
-# Now a part of the picture is right, and the rest is missing. The network draws whole pictures and takes no mask. But on
-# the way back we know what $x_s$ should be wherever we know the picture: what we know, mixed with noise. So after each
-# step from $t$ to $s$ we **replace** the known pixels by $\sqrt{\bar\alpha_s}\,x_0+\sqrt{1-\bar\alpha_s}\,\epsilon$ with
-# new noise, and keep what the step has drawn everywhere else (Lugmayr et al. 2022, RePaint, eq. 8; the idea is older).
-# At
-# the end, where $\bar\alpha_0=1$, the known pixels are exactly those that were given.
+# Now a part of the picture is right, and the rest is missing. The network draws whole pictures and takes no mask. But
+# on the way back we know what $x_s$ should be wherever we know the picture: what we know, mixed with noise. So after
+# each step from $t$ to $s$ we **replace** the known pixels by
+# $\sqrt{\bar\alpha_s}\,x_0+\sqrt{1-\bar\alpha_s}\,\epsilon$ with new noise, and keep what the step has drawn
+# everywhere else (Lugmayr et al. 2022, RePaint, eq. 8; the idea is older). At the end, where $\bar\alpha_0=1$, the
+# known pixels are exactly those that were given.
 
 
 # %%
@@ -226,12 +220,12 @@ np.testing.assert_allclose(ours, theirs, atol=1e-6)
 # %% [markdown]
 # **Earned.** `editing.paint`. Does the whole walk give the right answer? For real pictures we cannot say. So we take
 # pictures of two pixels: two Gaussian numbers with mean 0, variance 1 and correlation 0.9, and the linear schedule of
-# lesson 02. The first number is known to be 1. Then the second one has mean 0.9 and variance $1-0.9^2=0.19$. The network
-# is an exact denoiser, so whatever is wrong is the method's fault.
+# lesson 02. The first number is known to be 1. Then the second one has mean 0.9 and variance $1-0.9^2=0.19$. The
+# network is an exact denoiser, so whatever is wrong is the method's fault.
 #
-# No samples are needed. A step takes a state $x$ to $A\,x+b$ plus Gaussian noise, as the exact denoiser is linear here.
-# We find $A$, $b$ and the noise's standard deviation by applying the step to 0, to the two unit vectors, and to 0 with
-# noise 1:
+# No samples are needed. A step takes a state $x$ to $A\,x+b$ plus Gaussian noise, as the exact denoiser is linear
+# here. We find $A$, $b$ and the noise's standard deviation by applying the step to 0, to the two unit vectors, and to
+# 0 with noise 1:
 
 # %%
 chain, correlated = schedule.linear(), np.array([[1.0, 0.9], [0.9, 1.0]])
@@ -295,13 +289,11 @@ for steps in GRIDS:
     assert 0.59 < mean < 0.64 and variance > 0.27
 
 # %% [markdown]
-# The mean is 0.60 to 0.63 where 0.9 is right. A thousand steps hardly help, so the steps' length is not the reason. The
-# noise that we add to the known number is not the reason either: each step is linear, so the second number's mean
-# depends
-# only on the means that we put in. But the network sees the known number only with its noise. Its guess at the second
-# one
-# is an average over all first numbers that the noisy one may come from, and at large $t$ this average is near 0. To test
-# whether this is the reason, we replace only this guess, by the exact one for a first number of 1:
+# The mean is 0.60 to 0.63 where 0.9 is right. A thousand steps hardly help, so the steps' length is not the reason.
+# The noise that we add to the known number is not the reason either: each step is linear, so the second number's mean
+# depends only on the means that we put in. But the network sees the known number only with its noise. Its guess at the
+# second one is an average over all first numbers that the noisy one may come from, and at large $t$ this average is
+# near 0. To test whether this is the reason, we replace only this guess, by the exact one for a first number of 1:
 
 # %%
 second = oracle.gaussian(chain, np.array([0.9]), 0.19)  # given that the first is 1
@@ -322,10 +314,9 @@ for steps in GRIDS:
 # So this is the reason. A network that is told what is known would guess so. Ours is not told.
 #
 # **The repair** is to go **up again** (RePaint, section 4.2). After a step from $t$ to $s$, add noise to all of $x_s$,
-# as
-# the forward chain would from $s$ to $t$, and repeat the step. By lesson 02, many of the chain's steps at once are
-# $x_t=\sqrt{\bar\alpha_t/\bar\alpha_s}\,x_s+\sqrt{1-\bar\alpha_t/\bar\alpha_s}\,\epsilon$. At $s$ there is less noise on
-# the known number than at $t$, and each repetition gives the second number another chance to follow it.
+# as the forward chain would from $s$ to $t$, and repeat the step. By lesson 02, many of the chain's steps at once are
+# $x_t=\sqrt{\bar\alpha_t/\bar\alpha_s}\,x_s+\sqrt{1-\bar\alpha_t/\bar\alpha_s}\,\epsilon$. At $s$ there is less noise
+# on the known number than at $t$, and each repetition gives the second number another chance to follow it.
 
 
 # %%
@@ -364,10 +355,10 @@ if 1000 in GRIDS:
     np.testing.assert_allclose(table[1000, 20], (0.890, 0.181), atol=6e-4)
 
 # %% [markdown]
-# The mean improves with every round, to 0.88 or 0.89. It is the going up that helps, and not the longer walk: 20 rounds
-# of 50 steps ask the network 981 times, and one round of 1000 steps asks it 1000 times and ends at 0.63. But with 50
-# steps the variance falls to 0.13, and with 1000 to 0.18, where 0.19 is right. Is that what is left of the bias? We
-# take 20 rounds with the exact guess, which has none:
+# The mean improves with every round, to 0.88 or 0.89. It is the going up that helps, and not the longer walk: 20
+# rounds of 50 steps ask the network 981 times, and one round of 1000 steps asks it 1000 times and ends at 0.63. But
+# with 50 steps the variance falls to 0.13, and with 1000 to 0.18, where 0.19 is right. Is that what is left of the
+# bias? We take 20 rounds with the exact guess, which has none:
 
 # %%
 for steps in GRIDS:
@@ -377,8 +368,8 @@ for steps in GRIDS:
     assert variance < table[steps, 20][1] < 0.19
 
 # %% [markdown]
-# It is not: here the variance is even lower, 0.12 in 50 steps. Every step loses a little variance, and a long one more.
-# Going up and down repeats the loss.
+# It is not: here the variance is even lower, 0.12 in 50 steps. Every step loses a little variance, and a long one
+# more. Going up and down repeats the loss.
 #
 # A walk that goes up and down is a short loop. The known numbers get their own noise, independent of the step's:
 
@@ -418,13 +409,11 @@ assert abs(filled[:, 1].var() / variance - 1) < 4 * np.sqrt(2 / 5000)
 #
 # ## Three mistakes in print
 #
-# RePaint's algorithm is printed with three mistakes. Eq. 8a and line 5 of algorithm 1 give the known pixels the level of
-# $t$, not of $s$; line 5 multiplies their noise by $1-\bar\alpha$, without the root; and the jump up has $\beta_{t-1}$
-# in
-# the algorithm where section 4.2 has $\beta_t$. Public code has them, too. The library diffusers dropped the root
-# in 2024 (pull request 10185), and put it back when fillings had become worse (10644). Would we notice? We make the
-# first
-# two, and, for comparison, never put noise on what is known:
+# RePaint's algorithm is printed with three mistakes. Eq. 8a and line 5 of algorithm 1 give the known pixels the level
+# of $t$, not of $s$; line 5 multiplies their noise by $1-\bar\alpha$, without the root; and the jump up has
+# $\beta_{t-1}$ in the algorithm where section 4.2 has $\beta_t$. Public code has them, too. The library diffusers
+# dropped the root in 2024 (pull request 10185), and put it back when fillings had become worse (10644). Would we
+# notice? We make the first two, and, for comparison, never put noise on what is known:
 
 # %%
 ways = {
@@ -449,12 +438,11 @@ assert np.sqrt(results["level of t"][1][0]) > 0.05
 
 # %% [markdown]
 # The second number hardly betrays the first two mistakes, and never adding noise to the known number even *looks
-# better*:
-# the mean is closer to 0.9. With the level of $t$ it is the known number that ends with noise, 0.08, which is ten grey
-# levels on pixels that were given. A result that looks right or even better does not prove the code right.
+# better*: the mean is closer to 0.9. With the level of $t$ it is the known number that ends with noise, 0.08, which is
+# ten grey levels on pixels that were given. A result that looks right or even better does not prove the code right.
 #
-# A test of the levels finds all of them. After a step to $s$, known numbers must have the variance $1-\bar\alpha_s$, at
-# any $s$. The difference is clearest near the end, where the level changes by a large factor in each step:
+# A test of the levels finds all of them. After a step to $s$, known numbers must have the variance $1-\bar\alpha_s$,
+# at any $s$. The difference is clearest near the end, where the level changes by a large factor in each step:
 
 # %%
 many, every = np.ones((20_000, 1)), np.ones((20_000, 1), bool)
@@ -480,8 +468,8 @@ for name, beta in {"beta of t": chain.beta[2], "beta of t - 1": chain.beta[1]}.i
 # %% [markdown]
 # ## Digits and flowers
 #
-# We hide the right half of ten digits. In the figures, what is hidden is grey. As for the sketches, the network's guess
-# at $x_0$ is clipped to [-1, 1].
+# We hide the right half of ten digits. In the figures, what is hidden is grey. As for the sketches, the network's
+# guess at $x_0$ is clipped to [-1, 1].
 
 # %%
 real, truth = (part.numpy() for part in next(iter(data.load_digits("test", 10))))
@@ -509,10 +497,8 @@ plots.show_filmstrip(
 
 # %% [markdown]
 # With one round, many halves do not belong together: strokes end at the border, or another digit goes on there. With
-# ten,
-# nearly all are whole digits. A filling need not be the digit that we hid: the left half of a 3 may also be that of an
-# 8.
-# How many does the classifier of lesson 08 still take for what they were?
+# ten, nearly all are whole digits. A filling need not be the digit that we hid: the left half of a 3 may also be that
+# of an 8. How many does the classifier of lesson 08 still take for what they were?
 
 # %%
 for rounds, digits_drawn in rows.items():
@@ -567,8 +553,8 @@ if ROUNDS == 10 and data.digits() == "mnist":
 
 # %% [markdown]
 # Half a digit can be completed in many ways. The number of hidden pixels is not all that counts: the band has more of
-# them than the hole in the middle, and its fillings differ least. Each pixel of the band is close to known ones on both
-# sides.
+# them than the hole in the middle, and its fillings differ least. Each pixel of the band is close to known ones on
+# both sides.
 #
 # The same with flowers, whose middle is hidden. These four are from the part of the data on which the network was not
 # trained:
@@ -590,20 +576,17 @@ plots.show_filmstrip(
 )
 
 # %% [markdown]
-# Colours go on across the border of the hole, and outlines in part. The two fillings of a flower differ. But the texture
-# inside is softer than around it, so that one can still tell where the hole was. (We took 25 steps with five rounds
-# here,
-# for the sake of time.)
+# Colours go on across the border of the hole, and outlines in part. The two fillings of a flower differ. But the
+# texture inside is softer than around it, so that one can still tell where the hole was. (We took 25 steps with five
+# rounds here, for the sake of time.)
 #
-# How good are the fillings? We cannot know what the right half should have been: many are possible, and the real half is
-# one of them. But there is a test that needs only one right answer for each hole. If a filling is a sample of what could
-# be there, given the left half, then the real half is such a sample, too. So on average a filling should be **as far
-# from
-# the real half as from another filling**, and the ratio of both should be 1. A ratio above 1 says that fillings vary too
-# little, or that they are biased. A ratio of 1 does not prove that all is well, as too much variance and a bias can
-# cancel. Our two numbers show it: for squared distances, the ratio is $\frac{b^2+v+0.19}{2\,v}$ with the bias $b$ and
-# the
-# variance $v$.
+# How good are the fillings? We cannot know what the right half should have been: many are possible, and the real half
+# is one of them. But there is a test that needs only one right answer for each hole. If a filling is a sample of what
+# could be there, given the left half, then the real half is such a sample, too. So on average a filling should be **as
+# far from the real half as from another filling**, and the ratio of both should be 1. A ratio above 1 says that
+# fillings vary too little, or that they are biased. A ratio of 1 does not prove that all is well, as too much variance
+# and a bias can cancel. Our two numbers show it: for squared distances, the ratio is $\frac{b^2+v+0.19}{2\,v}$ with
+# the bias $b$ and the variance $v$.
 
 # %%
 (_, mean), (_, variance) = moments(downwards(50))
@@ -612,11 +595,12 @@ print(f"ratio {ratio:.3f}, with a bias of {mean - 0.9:.2f} and a variance of {va
 assert abs(ratio - 1) < 0.02 and mean < 0.7
 
 # %% [markdown]
-# So we look at more. All numbers of the table were measured once (`make tables LESSONS=11`) on 500 digits with the right
-# half hidden. The **error** is the mean squared difference between a filling and the real digit over the hidden half,
-# **between two** is that between two fillings, and the **ratio** is the first divided by the second. **Class kept** is
-# the share of digits that the classifier still takes for what they were. A **seam** is the mean absolute difference of
-# the two columns at the border, divided by that of the neighbouring pairs of columns, and averaged over digits.
+# So we look at more. All numbers of the table were measured once (`make tables LESSONS=11`) on 500 digits with the
+# right half hidden. The **error** is the mean squared difference between a filling and the real digit over the hidden
+# half, **between two** is that between two fillings, and the **ratio** is the first divided by the second. **Class
+# kept** is the share of digits that the classifier still takes for what they were. A **seam** is the mean absolute
+# difference of the two columns at the border, divided by that of the neighbouring pairs of columns, and averaged over
+# digits.
 
 # %%
 cells = weights.results("11")
@@ -635,20 +619,20 @@ for name in [name for name in cells if "return" not in name]:
 
 # %% [markdown]
 # With one round of 50 steps, 71 of 100 digits keep their class, and the seam is 1.5 times as strong as its neighbours;
-# ten rounds bring 89 of 100 and 1.06, where real digits have 99 and 1.04. The rounds repair this, and not the time that
-# they take: one round of 250 or 500 steps, which is as slow as 5 or 10 rounds of 50, hardly differs from one of 50. Not
-# all digits should keep their class, as the left half of a 3 may be that of an 8.
+# ten rounds bring 89 of 100 and 1.06, where real digits have 99 and 1.04. The rounds repair this, and not the time
+# that they take: one round of 250 or 500 steps, which is as slow as 5 or 10 rounds of 50, hardly differs from one of
+# 50. Not all digits should keep their class, as the left half of a 3 may be that of an 8.
 #
-# The ratio is 0.91 for one round: two fillings are further from each other than from the real half. So their variance is
-# too large, as that of the second number was after one round. It stays there up to five rounds, while the error and the
-# seam already improve, and is 0.97 ± 0.02 and 0.99 ± 0.02 with ten and twenty. This alone does not prove that such
-# fillings are right, as we have just seen. The seam supports it: with twenty rounds it is as weak as in real digits. For
-# the class kept we do not know the right value.
+# The ratio is 0.91 for one round: two fillings are further from each other than from the real half. So their variance
+# is too large, as that of the second number was after one round. It stays there up to five rounds, while the error and
+# the seam already improve, and is 0.97 ± 0.02 and 0.99 ± 0.02 with ten and twenty. This alone does not prove that such
+# fillings are right, as we have just seen. The seam supports it: with twenty rounds it is as weak as in real digits.
+# For the class kept we do not know the right value.
 #
 # ## One wrapper for all of it
 #
-# There is a simpler way to say what is known: correct the network's guess at $x_0$, and compute the noise that goes with
-# the corrected guess (Wang et al. 2022, DDNM, eq. 13). The sampler itself is unchanged.
+# There is a simpler way to say what is known: correct the network's guess at $x_0$, and compute the noise that goes
+# with the corrected guess (Wang et al. 2022, DDNM, eq. 13). The sampler itself is unchanged.
 
 
 # %%
@@ -682,9 +666,8 @@ np.testing.assert_allclose(last.x_t[left], real[left], atol=1e-5)
 
 # %% [markdown]
 # The last guess is the picture, so the known pixels are as they were given. To clip the guess is another such
-# correction,
-# `lambda x_0: np.clip(x_0, -1, 1)`; lesson 12 will have one more. **Earned.** `guidance.consistent`. Is it less biased?
-# On the two numbers, with DDPM's noise and with none:
+# correction, `lambda x_0: np.clip(x_0, -1, 1)`; lesson 12 will have one more. **Earned.** `guidance.consistent`. Is it
+# less biased? On the two numbers, with DDPM's noise and with none:
 
 # %%
 corrected = guidance.consistent(
@@ -702,9 +685,9 @@ for steps in GRIDS[-2:]:
         np.testing.assert_allclose(*found, atol=3e-3)
 
 # %% [markdown]
-# No: both have the same mean, 0.60 to 0.62 with $\eta=1$ and 0.45 with $\eta=0$. The wrapper needs no levels that could
-# be wrong, and it works with every sampler that asks for the noise. But the guess at what is *not* known stays the
-# network's own, and this was the cause of the bias.
+# No: both have the same mean, 0.60 to 0.62 with $\eta=1$ and 0.45 with $\eta=0$. The wrapper needs no levels that
+# could be wrong, and it works with every sampler that asks for the noise. But the guess at what is *not* known stays
+# the network's own, and this was the cause of the bias.
 #
 # ## There and back
 #
@@ -763,11 +746,11 @@ plots.show_filmstrip(
 )
 
 # %% [markdown]
-# As 3s, most come back almost unchanged. As 8s, many come back well, and others are half a 3, or look like a 5, 6 or 9.
-# With guidance, nearly all become eights. Is it the same handwriting? Two of its traits are numbers: how much **ink**
-# there is, and the **slant**. With ink as weights, the slant is the covariance of $x$ and height divided by the variance
-# of height: how far a stroke moves to the right as it goes up by one. If the handwriting survives, they must be
-# correlated between the threes and the eights.
+# As 3s, most come back almost unchanged. As 8s, many come back well, and others are half a 3, or look like a 5, 6 or
+# 9. With guidance, nearly all become eights. Is it the same handwriting? Two of its traits are numbers: how much
+# **ink** there is, and the **slant**. With ink as weights, the slant is the covariance of $x$ and height divided by
+# the variance of height: how far a stroke moves to the right as it goes up by one. If the handwriting survives, they
+# must be correlated between the threes and the eights.
 
 
 # %%
@@ -792,8 +775,8 @@ np.testing.assert_allclose(handwriting(slash), [[28], [1]])
 
 
 # %% [markdown]
-# How many are read as what we told the network? And, among these, how are the traits correlated with those of the threes
-# that they come from? The new eights are a control: they come from no three.
+# How many are read as what we told the network? And, among these, how are the traits correlated with those of the
+# threes that they come from? The new eights are a control: they come from no three.
 
 # %%
 of_threes, share = np.array(handwriting(threes)), {}
@@ -814,10 +797,10 @@ if WALK == 25 and data.digits() == "mnist":
     assert np.mean((changed["back as 3"] - threes) ** 2) < 0.01
 
 # %% [markdown]
-# How exact is the way back if guidance is used in both directions? Lesson 07 named the reason why a return is not exact:
-# on the way there, each step asks about $x_s$ in place of $x_t$. Two things should then help: shorter steps, and
-# corrections, which ask again about the $x_t$ found so far. We measure both on 200 threes with several strengths $g$ of
-# guidance (`make tables LESSONS=11`):
+# How exact is the way back if guidance is used in both directions? Lesson 07 named the reason why a return is not
+# exact: on the way there, each step asks about $x_s$ in place of $x_t$. Two things should then help: shorter steps,
+# and corrections, which ask again about the $x_t$ found so far. We measure both on 200 threes with several strengths
+# $g$ of guidance (`make tables LESSONS=11`):
 
 # %%
 WAYS = {"plain": "25 steps", "corrected": "25 steps, corrected once", "longer": "100 steps"}
@@ -838,13 +821,12 @@ plots.plot_estimates(
 )
 
 # %% [markdown]
-# The error grows with $g$. Without guidance, four times as many steps halve it. At $g=3$ they take off a seventh of it,
-# and at $g=5$ nothing that we can measure; the correction makes it larger at both. In the limit of infinitely short
-# steps, both walks solve the same differential equation (lesson 07), and the return would be exact. Under strong
-# guidance, 100 steps are still far from that limit. Mokady et al. (2023) mend the return in another way: they walk there
-# without guidance, and then change what the network is told as *no text*, step by step, so that the guided way back
-# keeps
-# to the way there.
+# The error grows with $g$. Without guidance, four times as many steps halve it. At $g=3$ they take off a seventh of
+# it, and at $g=5$ nothing that we can measure; the correction makes it larger at both. In the limit of infinitely
+# short steps, both walks solve the same differential equation (lesson 07), and the return would be exact. Under strong
+# guidance, 100 steps are still far from that limit. Mokady et al. (2023) mend the return in another way: they walk
+# there without guidance, and then change what the network is told as *no text*, step by step, so that the guided way
+# back keeps to the way there.
 #
 # ## With the mouse
 #
@@ -880,8 +862,7 @@ plots.canvas(scene, redraw, radius=5)
 #
 # - You **finished** a sketch: the more noise, the less of it is kept, and shapes go before the ground.
 # - You **filled** holes, found why the method is biased, repaired much of that by going up again, and saw that a
-#   result can
-#   look better with a mistake in it.
+#   result can look better with a mistake in it.
 # - You **edited** digits by walking to their noise and back under another label, and a scene by hand.
 
 # %% [markdown]
@@ -890,30 +871,28 @@ plots.canvas(scene, redraw, radius=5)
 # Say what you expect *before* you run anything; then change the one thing and look.
 #
 # **1. Without new noise.** In `finish`, set `eta` to 0.0. How many squares are still red squares at $t=700$?
-# Afterwards put
-# it back.
+# Afterwards put it back.
 #
 # <details><summary>Answer</summary>
 #
-# Somewhat more of them, it seems: with `COUNT` at 100 it is 80 % in place of 72 %, and at $t=800$ it is 51 % in place of
-# 38 %. Each of these differences is only one to two standard errors, and with 24 scenes you cannot tell.
+# Somewhat more of them, it seems: with `COUNT` at 100 it is 80 % in place of 72 %, and at $t=800$ it is 51 % in place
+# of 38 %. Each of these differences is only one to two standard errors, and with 24 scenes you cannot tell.
 #
 # </details>
 #
 # **2. Less is known.** In the cell with the ten digits, let `left` be true in the leftmost seven columns only. How
-# many keep
-# their class with ten rounds? Afterwards put it back.
+# many keep their class with ten rounds? Afterwards put it back.
 #
 # <details><summary>Answer</summary>
 #
-# None; with a `SEED` of 1 and 2 it is 3 and 4. The leftmost seven columns of most digits are empty, or nearly so. Whole
-# digits are drawn nevertheless, each of which fits what little is known.
+# None; with a `SEED` of 1 and 2 it is 3 and 4. The leftmost seven columns of most digits are empty, or nearly so.
+# Whole digits are drawn nevertheless, each of which fits what little is known.
 #
 # </details>
 #
 # **3. A weaker correlation.** Of the two numbers, let `correlated` have 0.5 in place of 0.9. Which mean and variance
-# are right, and what does one round give? Run all cells from there to the one that prints them; its
-# *right* and its assert are for 0.9. Afterwards put it back, and run them again.
+# are right, and what does one round give? Run all cells from there to the one that prints them; its *right* and its
+# assert are for 0.9. Afterwards put it back, and run them again.
 #
 # <details><summary>Answer</summary>
 #
@@ -922,9 +901,9 @@ plots.canvas(scene, redraw, radius=5)
 #
 # </details>
 #
-# **4. In code.** Write `collage(x_s, pieces, noise, alpha_bar_s)`: `x_s`, (B, H, W, C), with several known pieces put in
-# at the noise level of `x_s`. `pieces` is a list of (picture, mask); where two overlap, the last one counts. All share
-# `noise`.
+# **4. In code.** Write `collage(x_s, pieces, noise, alpha_bar_s)`: `x_s`, (B, H, W, C), with several known pieces put
+# in at the noise level of `x_s`. `pieces` is a list of (picture, mask); where two overlap, the last one counts. All
+# share `noise`.
 
 
 # %% tags=["solution"]
@@ -940,9 +919,8 @@ checks.collage(collage)
 
 # %% [markdown]
 # **5. In code.** Algorithm 1 jumps after every step; the paper also goes down several steps before it jumps (section
-# 4.2,
-# figure 8). Write `jumps(times, length, rounds)`: from the first time, go down `length` steps, or as many as are left,
-# then `rounds` - 1 times up to where they began and down again; then on from there. From 0, never go up.
+# 4.2, figure 8). Write `jumps(times, length, rounds)`: from the first time, go down `length` steps, or as many as are
+# left, then `rounds` - 1 times up to where they began and down again; then on from there. From 0, never go up.
 
 
 # %% tags=["solution"]
@@ -990,7 +968,6 @@ checks.keep_known(keep_known)
 #   *Corrected guesses*: Wang, Yu and Zhang, "Zero-Shot Image Restoration Using Denoising Diffusion Null-Space Model"
 #   (2022).
 # - *There and back*: Dhariwal and Nichol (2021), appendix F, invert with and without guidance; Su et al., "Dual
-#   Diffusion
-#   Implicit Bridges for Image-to-Image Translation" (2023), walk to the noise with one condition and back with another;
-#   Mokady et al., "Null-text Inversion for Editing Real Images using Guided Diffusion Models" (2023), mend what guidance
-#   makes of the return.
+#   Diffusion Implicit Bridges for Image-to-Image Translation" (2023), walk to the noise with one condition and back
+#   with another; Mokady et al., "Null-text Inversion for Editing Real Images using Guided Diffusion Models" (2023),
+#   mend what guidance makes of the return.
