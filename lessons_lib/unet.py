@@ -77,16 +77,39 @@ def labelled(size=28, channels=1, widths=(32, 64, 128), blocks=2, *, classes=10,
     return Model([x_t, t, label], x, name="labelled")
 
 
-def backbone(x_t, embedding, widths, blocks=2, *, attention=None, heads=1, patch=1):
+def upsampler(size=28, channels=1, widths=(32, 64, 128), blocks=2, *, factor=4, attention=None, heads=1, patch=1):
+    """`unet` that also sees a small picture, enlarged, as further channels (Saharia et al. 2021, section 2).
+
+    Called with [x_t, t, small]; small: (B, size / factor, size / factor, channels), each pixel of which becomes a square, as
+    `resize.enlarge` has it. Other arguments and errors as for `unet`;
+    factor: a positive integer that divides size.
+    """
+    _check_positive(size=size, channels=channels, factor=factor)
+    _check_widths(widths)
+    if size % factor:
+        raise ValueError(f"size: expected a multiple of {factor}, the factor; received {size}")
+    x_t, t, small = (
+        Input((size, size, channels), name="x_t"),
+        Input((), dtype="int32", name="t"),
+        Input((size // factor, size // factor, channels), name="small"),
+    )
+    x = layers.Concatenate()([x_t, _upsampling(factor)(small)])
+    embedding = time_embedding(t, 4 * widths[0])
+    x = backbone(x, embedding, widths, blocks, channels=channels, attention=attention, heads=heads, patch=patch)
+    return Model([x_t, t, small], x, name="upsampler")
+
+
+def backbone(x_t, embedding, widths, blocks=2, *, channels=None, attention=None, heads=1, patch=1):
     """`unet` without its inputs: for an embedding of the time to which one of a class or a text may have been added.
 
-    x_t: (B, size, size, channels); embedding: (B, E), float32. Gives the shape of x_t, float32. Raises ValueError as `unet`.
+    x_t: (B, size, size, any), with pictures beside it or alone; embedding: (B, E), float32. channels: of what it gives, (B, size,
+    size, channels), float32; without a word, those of x_t. Raises ValueError as `unet`.
     """
     _check_widths(widths)
     levels = range(len(widths))
     attention = levels[-1:] if attention is None else attention
     _check_sizes(x_t.shape, levels, blocks, attention, patch)
-    channels = x_t.shape[-1]
+    channels = x_t.shape[-1] if channels is None else channels
 
     def block(x, level):
         x = residual_block(x, embedding, widths[level])

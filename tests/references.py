@@ -112,9 +112,10 @@ class Reference:
     def self_attention(self, x, heads=1):
         return x + self.dense(attention(self.dense(self.norm(x, activation=None)), heads))
 
-    def unet(self, x_t, t, widths, blocks, attention, patch, heads=1):
-        """(DDPM, appendix B)"""
+    def unet(self, x_t, t, widths, blocks, attention, patch, heads=1, answers=None):
+        """(DDPM, appendix B); answers: the channels of what it gives, if they are not those of x_t."""
         size, channels, coarsest = x_t.shape[0] // patch, x_t.shape[-1], len(widths) - 1
+        answers = channels if answers is None else answers
         levels = [coarsest] if attention is None else attention
         embedding = self.time_embedding(t, 4 * widths[0])
 
@@ -139,10 +140,10 @@ class Reference:
                 x = block(np.concatenate([x, down.pop()], axis=-1), level)
             x = x.repeat(2, axis=0).repeat(2, axis=1) if level else x
         x = self.convolution(self.norm(x))
-        y = np.empty(x_t.shape)
+        y = np.empty((*x_t.shape[:2], answers))
         for i in range(size):
             for j in range(size):
-                y[i * patch : (i + 1) * patch, j * patch : (j + 1) * patch] = x[i, j].reshape(patch, patch, channels)
+                y[i * patch : (i + 1) * patch, j * patch : (j + 1) * patch] = x[i, j].reshape(patch, patch, answers)
         return y
 
 

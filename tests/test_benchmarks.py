@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import augment
 import peer
 import quality
 import speed
 import table
 import weights as tool
 from lessons import ROOT
-from lessons_lib import data, judges, metrics, scenes, schedule, training, unet, weights
+from lessons_lib import data, judges, metrics, resize, scenes, schedule, training, unet, weights
 from lessons_lib.layers import AdaptiveGroupNorm
 
 NUMBER = r"\d+(?:\.\d+)?"
@@ -409,3 +410,61 @@ def test_other_options_are_another_training(small_mnist, tmp_path, monkeypatch, 
     ):
         tool.digits(tmp_path / "out", tmp_path / "checkpoints", **SMALL | {"decay": 0.9})
     assert tool.digits(tmp_path / "out", tmp_path / "checkpoints", **SMALL)["steps"] == 20
+
+
+def test_squares_are_cut_out_as_tensorflow_resizes_them():
+    """Whole pictures, and squares with whole pixels at their edges, by `tf.image.resize` with antialiasing."""
+    images = np.random.default_rng(0).normal(size=(3, 12, 12, 2)).astype(np.float32)
+    cut = augment.cut_out(images, np.ones((3, 3), np.float32), 8)
+    np.testing.assert_allclose(cut, tf.image.resize(images, (8, 8), antialias=True), atol=1e-5)
+    for side, top, left in ((8, 0, 4), (10, 1, 2), (10, 2, 0)):
+        lot = [(side - 8) / 4, top / (12 - side), left / (12 - side)]
+        cut = augment.cut_out(images[:1], np.float32([lot]), 8)
+        exact = tf.image.resize(images[:1, top : top + side, left : left + side], (8, 8), antialias=True)
+        inner = slice(1, -1)  # at its edges the square sees what lies beyond, and the piece does not
+        np.testing.assert_allclose(cut[:, inner, inner], exact[:, inner, inner], atol=1e-5)
+
+
+def test_squares_are_of_all_sizes_and_from_everywhere():
+    """On a ramp, a square's first pixel tells where it begins, and its last one where it ends."""
+    rng, ramp = np.random.default_rng(0), np.broadcast_to(np.arange(96.0, dtype=np.float32)[:, None, None], (2000, 96, 96, 1))
+    cut = np.asarray(augment.cut_out(ramp, rng.random((2000, 3), np.float32), 64))
+    scale = (cut[:, -2, 0, 0] - cut[:, 1, 0, 0]) / 61
+    assert (scale.min(), scale.max()) == pytest.approx((1, 1.5), abs=0.01)
+    assert scale.mean() == pytest.approx(1.25, abs=4 * 0.5 / np.sqrt(12 * 2000))
+    top = cut[:, 1, 0, 0] - 1.5 * scale + 0.5  # the square's edge, where a pixel's is its number - 0.5 + 0.5
+    room = 96 - 64 * scale
+    assert -0.02 < top.min() < 1
+    assert (room - top).min() > -0.05
+    assert (top / room)[room > 1].mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_pictures_are_shown_with_their_small_ones(monkeypatch, few_glyphs):
+    """What a recipe for `unet.upsampler` trains on: small pictures are those of x_0 itself, cut out and flipped as it is."""
+    seen, load = [], data.load
+    monkeypatch.setattr(data, "load", lambda name, *rest, **options: load("glyphs", *rest, **options, data_dir=few_glyphs))
+
+    def fit(model, pairs, *rest, **options):
+        seen.extend(pairs.take(3))
+        return {"loss": [0.0]}
+
+    monkeypatch.setattr(tool.training, "fit", fit)
+    options = {"build": "unet.upsampler", "size": 28, "channels": 1, "widths": [8], "blocks": 1, "patch": 4}
+    options |= {"factor": 4, "cut": 32, "flip": True, "target": "x_0", "label": None, "steps": 3, "batch": 8}
+    run = tool.recipe(**options)
+    assert "squares cut out of 32 pixels at random, half of the images flipped, weights" in run.card["settings"]
+    assert run.card["network"]["factor"] == 4
+    for (x_t, t, small), x_0, _ in seen:
+        np.testing.assert_allclose(small, resize.shrink(x_0, 4), atol=1e-6)
+        assert x_t.shape == x_0.shape == (8, 28, 28, 1)
+        assert len(set(t.numpy())) > 4
+    noisy = [x_0.numpy() for _, x_0, _ in seen]
+    seen.clear()
+    run = tool.recipe(**options, blind=True)
+    assert "x_t = 0 at the last t" in run.card["settings"]
+    for ((x_t, t, small), x_0), before in zip(seen, noisy, strict=True):
+        np.testing.assert_array_equal(x_0, before)
+        np.testing.assert_allclose(small, resize.shrink(x_0, 4), atol=1e-6)
+        assert not np.any(x_t)
+        np.testing.assert_array_equal(t, np.full(8, 1000))
+    assert tool.complete(options | {"blind": True})["card"].items() <= run.card.items()

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FILES = ["test_schedule.py", "test_diffusion.py", "test_oracle.py", "test_layers.py"]
 FILES += [
     "test_editing.py",
+    "test_resize.py",
     "test_guidance.py",
     "test_optimizers.py",
     "test_unet.py::test_unet_equals_a_second_implementation",

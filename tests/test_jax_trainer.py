@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import augment
 import jax_trainer
 import weights as recipes
 from lessons import ROOT
-from lessons_lib import data, schedule, training
+from lessons_lib import data, resize, schedule, training
 
 if not importlib.util.find_spec("jax"):
     pytest.skip("jax is not installed (it is in the dev group of pyproject.toml)", allow_module_level=True)
@@ -131,6 +132,25 @@ def test_what_it_cannot_train_is_refused_before_anything_is_written(tmp_path, ch
     with pytest.raises(ValueError, match=message):
         jax_trainer.pack(tmp_path, **recipes.BY_LABEL | change)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("blind", [False, True])
+def test_small_pictures_are_trained_with_too(few_glyphs, tmp_path, monkeypatch, blind):
+    """The loss is that of the pairs that the recipe would make."""
+    load = data.load
+    monkeypatch.setattr(data, "load", lambda name, *rest, **options: load("glyphs", *rest, **options, data_dir=few_glyphs))
+    options = {"build": "unet.upsampler", "source": "mnist", "size": 28, "channels": 1, "target": "x_0", "label": None}
+    options |= SMALL | {"factor": 4, "cut": 32, "blind": blind}
+    jax_trainer.pack(tmp_path, **options)
+    assert on_jax("-c", RUN, tmp_path).count(" of 20 after ") == 20
+    run = recipes.trained(tmp_path, **options)
+    assert run.card["losses"][-1] < 0.8 * run.card["losses"][0]
+    run.model.compile(loss="mse")
+    whole = data.load("mnist", "test", 20, seed=0, size=32, label=None).map(lambda x: augment.cut_out(x, tf.ones((20, 3)), 28))
+    whole = whole.map(lambda large: (large, resize.shrink(large, 4)))
+    pairs = data.noisify(whole, schedule.cosine(), recipes.TARGETS["x_0"], null=(None,))
+    pairs = recipes.blinded(pairs, 1000) if blind else pairs
+    assert run.model.evaluate(pairs.take(100), verbose=0) == pytest.approx(run.card["held_out_losses"][-1], rel=0.3)
 
 
 def test_every_image_is_seen_as_often_as_the_others():

@@ -1,4 +1,4 @@
-from functools import cache
+from functools import cache, partial
 
 import keras
 import numpy as np
@@ -304,6 +304,23 @@ def test_the_class_alone_tells_the_answers_apart():
     assert not network.predict_on_batch([numbers(2, 8, 8, 1), times(5, 5), np.int32([0, 10])]).any()
 
 
+# ---- a small picture beside it
+
+
+@pytest.mark.parametrize(("size", "channels", "factor", "patch"), [(8, 1, 2, 1), (8, 3, 4, 2), (12, 2, 3, 1)])
+def test_an_upsampler_is_the_unet_of_both_pictures(size, channels, factor, patch):
+    """The small one's pixels as squares, after the channels of x_t (Saharia et al. 2021, section 2)."""
+    network = shake(unet.upsampler(size, channels, (8, 16), 1, factor=factor, patch=patch))
+    x_t, t, small = numbers(2, size, size, channels), times(3, 700), numbers(2, size // factor, size // factor, channels)
+    large = small.repeat(factor, axis=1).repeat(factor, axis=2)
+    both = np.concatenate([x_t, large], axis=-1)
+    expected = [Reference(network).unet(*one, (8, 16), 1, None, patch, answers=channels) for one in zip(both, t, strict=True)]
+    answer = network.predict_on_batch([x_t, t, small])
+    np.testing.assert_allclose(answer, expected, atol=2e-4 * np.std(expected))
+    other = network.predict_on_batch([x_t, t, small[::-1]])
+    assert np.abs(other - answer).max() > 0.01 * np.std(expected)
+
+
 # ---- shapes
 
 
@@ -429,7 +446,7 @@ def backbone(size, channels, widths, **rest):
     return unet.backbone(Input((size, size, channels)), Input((32,)), widths, **rest)
 
 
-@pytest.mark.parametrize("make", [unet.unet, unet.labelled, backbone])
+@pytest.mark.parametrize("make", [unet.unet, unet.labelled, partial(unet.upsampler, factor=1), backbone])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -468,6 +485,19 @@ def test_bad_input_of_unet_is_named(change, message):
         unet.unet(**{"size": 8, "channels": 1, "widths": (8, 16)} | change)
     with pytest.raises(ValueError, match=message):
         unet.labelled(**{"size": 8, "channels": 1, "widths": (8, 16)} | change)
+
+
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [
+        (0, "factor: expected a positive integer; received 0"),
+        (2.0, "factor: expected a positive integer; received 2.0"),
+        (3, "size: expected a multiple of 3, the factor; received 28"),
+    ],
+)
+def test_a_small_picture_is_so_many_times_smaller(factor, message):
+    with pytest.raises(ValueError, match=message):
+        unet.upsampler(factor=factor)
 
 
 def test_there_is_a_class():

@@ -17,13 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from lessons_lib import diffusion, files, optimizers, schedule, unet, weights
+from lessons_lib import diffusion, files, optimizers, resize, schedule, unet, weights
 
 # isort: split
 # After lessons_lib, which keeps TensorFlow from greeting.
 import keras
 
-NETWORKS = {"unet.unet": unet.unet, "unet.labelled": unet.labelled}
+import augment
+
+NETWORKS = {"unet.unet": unet.unet, "unet.labelled": unet.labelled, "unet.upsampler": unet.upsampler}
 SCHEDULES = {"linear": schedule.linear, "cosine": schedule.cosine}
 STEPS = 1000  # of the chain
 PARTS = 20  # of a training, as `recipe` has checkpoints
@@ -34,7 +36,7 @@ def pack(folder, **options):
     """Data, options and the first lines of the card into `folder`, for `train`. options: of tools/weights.py's `recipe`."""
     full = describe(folder, **options)
     with files.replacing(Path(folder) / "packed.npz") as unfinished:
-        np.savez(unfinished, **pixels(full["source"], full["split"], full["size"], full["label"]))
+        np.savez(unfinished, **pixels(full["source"], full["split"], full["cut"] or full["size"], full["label"]))
 
 
 def describe(folder, **options):
@@ -91,7 +93,10 @@ def train(folder):
     def loss(values, x_0, t, gaussian, conditions):
         at = alpha_bar[t][:, None, None, None]
         target, weight = wanted(options["target"], x_0, gaussian, at)
-        (answer, _) = model.stateless_call(values, fixed, [diffusion.add_noise(x_0, gaussian, at), t, *conditions])
+        x_t = diffusion.add_noise(x_0, gaussian, at)
+        if options["blind"]:
+            x_t, t, weight = jnp.zeros_like(x_t), jnp.full_like(t, STEPS), 1.0
+        (answer, _) = model.stateless_call(values, fixed, [x_t, t, *conditions])
         return jnp.mean(weight * jnp.mean(jnp.square(answer - target), axis=-1))
 
     def step(state, seen):
@@ -115,7 +120,7 @@ def train(folder):
         labels = arrays["held_out_labels"][:count].reshape(-1, size) if null else None
 
         def one(_, seen):
-            return None, loss(average, *drawn(seen[1], seen[0], seen[2] if null else None, options))
+            return None, loss(average, *drawn(seen[1], seen[0], seen[2] if null else None, options, whole=True))
 
         keys = jax.random.split(jax.random.key(0), len(images))
         _, losses = jax.lax.scan(one, None, (images, keys, labels if null else keys))
@@ -144,20 +149,26 @@ def train(folder):
     weights.write(model, folder / "trained.weights.h5", card | {"held_out_losses": unseen})
 
 
-def drawn(key, images, labels, options):
-    """What a step shows, by lot, as `data.noisify` does: x_0 of images, uint8, t, noise, and conditions of labels or None."""
+def drawn(key, images, labels, options, whole=False):
+    """What a step shows, by lot, as `data.noisify` does: x_0 of images, uint8, t, noise, and conditions, of labels or None.
+
+    whole: whether no squares are cut out of the images, which is how those are seen that were held out.
+    """
     import jax
     from jax import numpy as jnp
 
     x_0 = images.astype(jnp.float32) / 127.5 - 1
-    keys = jax.random.split(key, 4)
+    keys = jax.random.split(key, 5)
+    if options["cut"]:
+        lot = jax.random.uniform(keys[4], (len(x_0), 3))
+        x_0 = augment.cut_out(x_0, jnp.ones_like(lot) if whole else lot, options["size"])
     t = jax.random.randint(keys[0], x_0.shape[:1], 1, STEPS + 1)
     noise = jax.random.normal(keys[1], x_0.shape)
     if options["flip"]:
         turned = jax.random.bernoulli(keys[2], 0.5, (len(x_0), 1, 1, 1))
         x_0 = jnp.where(turned, x_0[:, :, ::-1], x_0)
     if labels is None:
-        return x_0, t, noise, []
+        return x_0, t, noise, [resize.shrink(x_0, options["factor"])] if options["factor"] else []
     dropped = jax.random.bernoulli(keys[3], options["drop"], labels.shape)
     return x_0, t, noise, [jnp.where(dropped, options["null"][0], labels)]
 

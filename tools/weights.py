@@ -18,13 +18,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lessons_lib import data, diffusion, guidance, judges, metrics, optimizers, sampling, training, weights
+from lessons_lib import data, diffusion, guidance, judges, metrics, optimizers, resize, sampling, training, weights
 from lessons_lib.schedule import Schedule
 
 # isort: split
 # After lessons_lib, which keeps TensorFlow from greeting.
 import keras
 import tensorflow as tf
+
+import augment
 
 SEED = 0
 TARGETS = {"noise": data.the_noise, "velocity": diffusion.to_velocity, "x_0": data.the_image}
@@ -49,7 +51,11 @@ COLOUR = {
 SCENES = COLOUR | {"source": "scenes", "steps": 48_000, "batch": 128, "decay": 0.999}
 # 400 passes over the flowers that it was trained with here.
 FLOWERS = SCENES | {"source": "oxford_flowers102", "split": "train+test", "steps": 14_000, "flip": True}
+# Squares of 64 pixels or more, cut out of 96: without, what it is to draw in more detail is soon known by heart.
+UPSAMPLER = FLOWERS | {"build": "unet.upsampler", "steps": 10_000, "factor": 4, "cut": 96}
+REGRESSION = UPSAMPLER | {"blind": True}
 PACKAGED = {"digits": DIGITS, "digits_by_label": BY_LABEL, "scenes": SCENES, "flowers": FLOWERS}
+PACKAGED |= {"flowers_upsampler": UPSAMPLER, "flowers_regression": REGRESSION}
 CHECKPOINTS = Path("build/weights")
 SETS = {"mnist": "MNIST", "scenes": "Scenes", "oxford_flowers102": "Oxford Flowers 102"}  # as people call them
 
@@ -155,6 +161,27 @@ def flowers(folder=weights.FOLDER, checkpoints=CHECKPOINTS, held_out="validation
     return packaged("flowers", measured, folder, checkpoints, **options)
 
 
+def flowers_upsampler(folder=weights.FOLDER, checkpoints=CHECKPOINTS, held_out="validation", images=500, **changes):
+    """The network that draws a flower 64 pixels wide for one of 16, lesson 12's."""
+    options = UPSAMPLER | changes
+
+    def measured(run):
+        ddpm, ddim = (likeness(run, options["source"], held_out, images, 25, eta=eta) for eta in (1.0, 0.0))
+        return f"PSNR {ddpm} dB in 25 steps of DDPM, {ddim} of DDIM, for {images} of {held_out}"
+
+    return packaged("flowers_upsampler", measured, folder, checkpoints, **options)
+
+
+def flowers_regression(folder=weights.FOLDER, checkpoints=CHECKPOINTS, held_out="validation", images=500, **changes):
+    """Its rival, which answers with the mean of all flowers that are possible."""
+    options = REGRESSION | changes
+
+    def measured(run):
+        return f"PSNR {likeness(run, options['source'], held_out, images, 1, blind=True)} dB for {images} of {held_out}"
+
+    return packaged("flowers_regression", measured, folder, checkpoints, **options)
+
+
 def packaged(name, measured, folder, checkpoints, **options):
     """Train a network by the recipe, measure it as it will be loaded, in 16 bits, and package it with its card.
 
@@ -249,6 +276,9 @@ def recipe(
     null=None,
     drop=0.1,
     flip=False,
+    cut=None,
+    factor=None,
+    blind=False,
     pairs=None,
     callbacks=(),
     **network,
@@ -257,25 +287,32 @@ def recipe(
 
     build, network: the function of lessons_lib that builds it, and its arguments (of lesson 05's, those that differ). source,
     split, size, label: of `data.load`, and size of the network too; shift: of `schedule.shifted`. null, drop: of `data.noisify`.
-    flip: whether half of the images, by lot, are turned left to right. pairs: a function of (batches, schedule, seed) that makes
-    the pairs, in place of `data.noisify` with the target.
+    flip: whether half of the images, by lot, are turned left to right. cut: load images with this side, and cut squares of at
+    least `size` pixels out of them (`augment.cut_out`). factor: of `unet.upsampler`, which sees each image shrunk by it. blind:
+    whether it sees nothing else, x_t being 0 and t the last, which makes of it a regression. pairs: a function of (batches,
+    schedule, seed) that makes the pairs, in place of `data.noisify` with the target.
     """
     if steps > 20 and steps % 20:
         raise ValueError(f"steps: expected a multiple of 20, for twenty checkpoints; received {steps}")
     keras.utils.clear_session()  # the same names of layers in every run, for its checkpoints
     keras.utils.set_random_seed(seed)
-    network = (NETWORK if build == "unet.unet" else {}) | ({} if size is None else {"size": size}) | network
+    network = arguments(build, size, factor, network)
     noise = training.chain({"schedule": schedule, "T": 1000, "shift": shift})
     model = built(build, network, precision)
     warm_up = steps // 24
     rates = keras.optimizers.schedules.CosineDecay(0.0, steps - warm_up, warmup_target=rate, warmup_steps=warm_up)
     model.compile(OPTIMIZERS[optimizer](rates, beta_2), "mse")
     average = training.EMA(decay)
-    images = data.load(source, split, batch, seed=seed, size=size, label=label)
+    images = data.load(source, split, batch, seed=seed, size=cut or size, label=label)
+    images = framed(images, seed, size) if cut else images
     images = flipped(images, seed) if flip else images
+    if factor:
+        images, null = images.map(lambda large: (large, resize.shrink(large, factor))), (None,)
     pairs = pairs(images, noise, seed) if pairs else data.noisify(images, noise, TARGETS[target], seed=seed, null=null, drop=drop)
+    pairs = blinded(pairs, noise.T) if blind else pairs
     settings = {"seed": seed, "batch": batch, "schedule": schedule, "target": target, "source": source, "split": split}
     settings |= {"shift": shift, "null": null, "drop": drop if null else None, "flip": flip}
+    settings |= {name: value for name, value in {"cut": cut, "factor": factor, "blind": blind}.items() if value}
     every = max(1, steps // 20)
     losses = training.fit(model, pairs, steps, checkpoints, settings=settings, average=average, every=every, callbacks=callbacks)
     card = told_of(
@@ -295,6 +332,8 @@ def recipe(
         flip=flip,
         null=null,
         drop=drop,
+        cut=cut,
+        blind=blind,
     )
     card |= {"losses": [round(float(loss), 4) for loss in losses["loss"]]}
     return Run(model, average, noise, card)
@@ -305,19 +344,44 @@ def complete(options):
     settings = {name: one.default for name, one in inspect.signature(recipe).parameters.items() if one.kind is one.KEYWORD_ONLY}
     network = {name: value for name, value in options.items() if name not in settings}
     full = settings | {name: value for name, value in options.items() if name in settings}
-    size = {} if full["size"] is None else {"size": full["size"]}
-    full |= {"network": (NETWORK if full["build"] == "unet.unet" else {}) | size | network}
+    full |= {"network": arguments(full["build"], full["size"], full["factor"], network)}
     wanted = inspect.signature(told_of).parameters
     return asked(full | {"card": told_of(**{name: full[name] for name in wanted})})
 
 
+def arguments(build, size, factor, network):
+    """Of the function that builds a network: those that differ from lesson 05's, size and factor."""
+    told = {name: value for name, value in {"size": size, "factor": factor}.items() if value is not None}
+    return (NETWORK if build == "unet.unet" else {}) | told | network
+
+
 def told_of(
-    *, build, network, target, schedule, shift, precision, seed, steps, optimizer, beta_2, rate, batch, decay, flip, null, drop
+    *,
+    build,
+    network,
+    target,
+    schedule,
+    shift,
+    precision,
+    seed,
+    steps,
+    optimizer,
+    beta_2,
+    rate,
+    batch,
+    decay,
+    flip,
+    null,
+    drop,
+    cut,
+    blind,
 ):
     """What a card tells of a recipe's settings."""
     hidden = any(one is not None for one in null or ())  # None: never, in `data.noisify`
     changes = [f", {drop:.0%} of the labels hidden"] if hidden else []
+    changes += [f", squares cut out of {cut} pixels at random"] if cut else []
     changes += [", half of the images flipped"] if flip else []
+    changes += [", x_t = 0 at the last t, so that only the small picture tells of the large one"] if blind else []
     return {
         "build": build,
         "network": network,
@@ -344,6 +408,25 @@ def flipped(images, seed):
     return images.enumerate().map(turn)
 
 
+def framed(images, seed, size):
+    """Batches of images alone, a square of each, by lot, with sides of `size`."""
+
+    def cut(step, batch):
+        return augment.cut_out(batch, tf.random.stateless_uniform((tf.shape(batch)[0], 3), [seed + 1, step]), size)
+
+    return images.enumerate().map(cut)
+
+
+def blinded(pairs, last):
+    """Pairs of a network that is told a small picture, without x_t: it is 0, t the last, and no weight is left."""
+
+    def blind(inputs, target, *_):
+        x_t, t, small = inputs
+        return (tf.zeros_like(x_t), tf.fill(tf.shape(t), last), small), target
+
+    return pairs.map(blind)
+
+
 def built(build, network, precision):
     """A new network, by its function's name, its arguments and a precision policy."""
     before = keras.config.dtype_policy()
@@ -357,7 +440,8 @@ def built(build, network, precision):
 def usual():
     """The recipe's settings without a word, as a table's cells name them."""
     settings = {name: one.default for name, one in inspect.signature(recipe).parameters.items()}
-    apart = ("checkpoints", "steps", "seed", "shift", "label", "null", "drop", "flip", "pairs", "callbacks", "network")
+    apart = ("checkpoints", "steps", "seed", "shift", "label", "null", "drop", "flip", "cut", "factor", "blind", "pairs")
+    apart += ("callbacks", "network")
     return {name: value for name, value in settings.items() if name not in apart} | NETWORK
 
 
@@ -373,6 +457,17 @@ def drawn(run, steps, images, seed=1, eta=0.0, labels=None):
     shape = (images, *run.model.input_shape[0][1:])
     *_, last = sampling.sample(predict_noise, run.noise, shape, steps, eta=eta, seed=seed, clip=True, batch_size=size)
     return last.x_t
+
+
+def likeness(run, source, held_out, images, steps, seed=1, eta=0.0, blind=False):
+    """PSNR in dB, mean and standard error, of what a network draws for held-out pictures that were shrunk."""
+    size, factor = run.card["network"]["size"], run.card["network"]["factor"]
+    large = next(iter(data.load(source, held_out, images, size=size, label=None))).numpy()
+    answer = guidance.given(run.model, resize.shrink(large, factor), batch_size=250)
+    predict_noise, x_T = training.TARGETS[run.card["target"]](answer, run.noise), np.zeros_like(large) if blind else None
+    *_, last = sampling.sample(predict_noise, run.noise, large.shape, steps, eta=eta, seed=seed, x_T=x_T, clip=True)
+    decibels = 10 * np.log10(4 / np.mean(np.square(last.x_t - large), axis=(1, 2, 3)))
+    return metrics.Estimate(float(decibels.mean()), float(decibels.std(ddof=1) / len(decibels) ** 0.5))
 
 
 def tell(epoch, logs):
@@ -415,7 +510,9 @@ def described(source="mnist", split="train", size=None):
 
 
 if __name__ == "__main__":
-    names = {one.__name__: one for one in (digits, classifier, digits_by_label, scenes, flowers)}
+    names = {
+        one.__name__: one for one in (digits, classifier, digits_by_label, scenes, flowers, flowers_upsampler, flowers_regression)
+    }
     chosen = " ".join(sys.argv[1:]).replace(",", " ").split()
     if not chosen or not set(chosen) <= names.keys():
         sys.exit(f"WEIGHTS: expected some of {', '.join(names)}; received {' '.join(sys.argv[1:]) or 'nothing'}")
