@@ -9,7 +9,7 @@ import pytest
 from einops import rearrange
 from IPython.core.interactiveshell import InteractiveShell
 
-from lessons_lib import checks, data, diffusion, editing, guidance, oracle, sampling, scenes, schedule, training, unet
+from lessons_lib import checks, data, diffusion, editing, guidance, oracle, resize, sampling, scenes, schedule, training, unet
 from lessons_lib.checks import (
     lesson_01,
     lesson_02,
@@ -22,6 +22,7 @@ from lessons_lib.checks import (
     lesson_09,
     lesson_10,
     lesson_11,
+    lesson_12,
 )
 
 
@@ -214,6 +215,23 @@ def keep_known(x_t, known, mask, t, s, alpha_bar, step, noise, root=np.sqrt, lev
     return np.where(mask != swap, np.sqrt(level) * known + root(1 - level) * noise, step(x_t, t, s))
 
 
+def parts(x, factor, of=np.mean, repeat=None, sign=1):
+    small = of(rearrange(x, "b (h p) (w q) c -> b h w (p q) c", p=factor, q=factor), axis=3)
+    coarse = (repeat or (lambda y: y.repeat(factor, axis=1).repeat(factor, axis=2)))(small)
+    return coarse, sign * (x - coarse)
+
+
+def psnr_of(answers, truth, peak=4, times=10, log=np.log10, power=2):
+    return times * log(peak / np.mean(np.abs(answers - truth) ** power, axis=(1, 2, 3)))
+
+
+def shown(x_0, noise, t, alpha_bar, network, factor, roll=0, one_t=False, total=np.mean):
+    t = np.full(len(t), t[0]) if one_t else t
+    level = alpha_bar[t].reshape(-1, 1, 1, 1)
+    y = np.roll(np.asarray(resize.shrink(x_0, factor)), roll, axis=0)
+    return total(np.square(network(np.sqrt(level) * x_0 + np.sqrt(1 - level) * noise, t, y) - noise))
+
+
 @pytest.mark.parametrize(
     ("check", "right"),
     [
@@ -251,6 +269,11 @@ def keep_known(x_t, known, mask, t, s, alpha_bar, step, noise, root=np.sqrt, lev
         (lesson_11.jumps, jumps),
         (lesson_11.jumps, lambda times, length, rounds: editing.jumps(times, length, rounds)),
         (lesson_11.keep_known, keep_known),
+        (lesson_12.parts, parts),
+        (lesson_12.parts, lambda x, factor: list(parts(x, factor))),
+        (lesson_12.psnr_of, psnr_of),
+        (lesson_12.shown, shown),
+        (lesson_12.shown, lambda *a: float(shown(*a))),
     ],
 )
 def test_a_right_answer_passes(check, right, capsys):
@@ -635,6 +658,32 @@ def test_a_right_answer_passes(check, right, capsys):
         (lesson_11.keep_known, lambda *a: keep_known(*a, level=lambda t, s: t, root=lambda x: x), "the level, and the root"),
         (lesson_11.keep_known, lambda x, *a: keep_known(x + 1, *a), "known pixels at the level of s"),
         (lesson_11.keep_known, lambda *a: keep_known(*a)[0], r"expected shape"),
+        (lesson_12.parts, lambda x, f: parts(x, f)[0], "expected two arrays"),
+        (lesson_12.parts, lambda x, f: (np.asarray(resize.shrink(x, f)), x), "coarse part of shape .*Hint: enlarge it again"),
+        (lesson_12.parts, lambda x, f: parts(x, f, repeat=lambda y: np.tile(y, (1, f, f, 1))), "np.tile repeats the whole"),
+        (lesson_12.parts, lambda x, f: parts(x, f, of=np.sum), "the mean of a square, not its sum"),
+        (lesson_12.parts, lambda x, f: parts(x, f, of=lambda s, axis: s[..., 0, :]), "not its first pixel"),
+        (lesson_12.parts, lambda x, f: parts(x, f)[::-1], "the coarse part comes first"),
+        (lesson_12.parts, lambda x, f: parts(x, f, sign=-1), "detail: .*what is left of x"),
+        (lesson_12.parts, lambda x, f: (parts(x, f)[0], x), "detail: .*coarse and detail add up to x"),
+        (lesson_12.psnr_of, lambda *a: 10 * np.log10(4 / np.mean(10 ** (-psnr_of(*a) / 10) * 4)), "received one number"),
+        (lesson_12.psnr_of, lambda *a: psnr_of(*a, peak=1), "the peak is 2, and its square 4"),
+        (lesson_12.psnr_of, lambda *a: psnr_of(*a, peak=2), "square the peak"),
+        (lesson_12.psnr_of, lambda *a: psnr_of(*a, log=np.log), "logarithm to base 10"),
+        (lesson_12.psnr_of, lambda *a: psnr_of(*a, times=20), "10 log10, not 20"),
+        (lesson_12.psnr_of, lambda *a: -psnr_of(*a), "a smaller error is a larger PSNR"),
+        (lesson_12.psnr_of, lambda *a: psnr_of(*a, power=1), "not of their absolute values"),
+        (lesson_12.psnr_of, lambda *a: psnr_of(*a) + 1, r"10 log10\(4 / mean squared error\)"),
+        (lesson_12.psnr_of, lambda one, two: np.mean(one - two, axis=0), r"expected shape \(3,\)"),
+        (lesson_12.shown, lambda *a: shown(*a, roll=1), "its own small one, not its neighbour's"),
+        (lesson_12.shown, lambda *a: shown(*a, one_t=True), "a time of its own"),
+        (lesson_12.shown, lambda *a: shown(*a, total=np.sum), "grows with the batch"),
+        (lesson_12.shown, lambda *a: shown(*a, roll=1, one_t=True), "left: the small pictures and the times"),
+        (lesson_12.shown, lambda *a: shown(*a, roll=1, total=np.sum), "left: the small pictures and the sum"),
+        (lesson_12.shown, lambda *a: shown(*a, one_t=True, total=np.sum), "left: the times and the sum"),
+        (lesson_12.shown, lambda *a: shown(*a, roll=1, one_t=True, total=np.sum), "all three mistakes"),
+        (lesson_12.shown, lambda *a: shown(*a) + 1, "the mean squared error of the guess at the noise"),
+        (lesson_12.shown, lambda *a: shown(*a, total=lambda x: x.mean(axis=(1, 2, 3))), "expected one number"),
     ],
 )
 def test_a_wrong_answer_is_told_what_was_expected(check, wrong, message):

@@ -12,6 +12,7 @@ import tables_08
 import tables_09
 import tables_10
 import tables_11
+import tables_12
 import weights as recipes
 from lessons_lib import data, guidance, judges, metrics, oracle, sampling, scenes, schedule, training, unet, weights
 
@@ -728,3 +729,90 @@ def test_lesson_11_says_what_its_cells_say():
     assert max(more("longer", g) for g in (1, 2, 3)) < -3
     assert abs(more("longer", 5)) < 2
     assert min(more("corrected", g) for g in (3, 5)) > 3
+
+
+# ---- lesson 12's
+
+
+@pytest.fixture
+def blurred(monkeypatch):
+    """Pictures of three soft colours in place of flowers; packaged networks are loaded once."""
+    rng = np.random.default_rng(0)
+
+    def flowers(split, images):
+        coarse = rng.uniform(-0.9, 0.9, (images, 8, 8, 3)).astype(np.float32)
+        return np.asarray(tables_12.tf.image.resize(coarse, (64, 64), method="bicubic")).clip(-1, 1)
+
+    monkeypatch.setattr(tables_12, "flowers", functools.cache(flowers))
+    monkeypatch.setattr(tables_12.training, "load_weights", functools.cache(training.load_weights))
+
+
+def test_every_cell_of_lesson_12_is_measured(blurred, monkeypatch, tmp_path):
+    monkeypatch.setattr(tables_12, "WALK", 2)
+    table = tables.main("12", tables_12.cells(images=10, steps=(1, 2, 3, 4), drawings=2, lessons=2), tmp_path)
+    ways = ["real", "as it is", "bicubic", "regression", "no training, 2 steps", "SR3, 1 step"]
+    ways += ["SR3, 2 steps", "SR3, 3 steps", "SR3, 4 steps", "SR3, 2 steps, corrected", "SR3, 2 steps, eta = 0"]
+    filters = [f"small by {name}" for name in ("bicubic", "bicubic without antialiasing", "every fourth pixel")]
+    assert list(table) == [*ways, "calibration", *filters]
+    exact = {"as it is", "no training, 2 steps", "SR3, 2 steps, corrected"}
+    for name in ways:
+        assert (table[name]["consistency_value"] < 1e-3) == (name in exact), name
+    shown = [table[name]["shown_value"] for name in exact]
+    assert 0 < min(shown) < max(shown) < 5
+    assert len({(table[name]["mse_value"], table[name]["ssim_value"]) for name in ways}) == len(ways)
+    assert len({table[name]["small_value"] for name in filters}) == len(filters)
+    assert {"one_value", "of_mean_value", "between_value", "ratio_value", "ratio_error", "expected"} < table["calibration"].keys()
+    assert table["calibration"]["expected"] == 1.333
+
+
+@pytest.mark.parametrize("spread", [1.0, 0.5])
+def test_drawings_are_calibrated_if_they_vary_as_the_truth_does(monkeypatch, spread):
+    rng = np.random.default_rng(0)
+    monkeypatch.setattr(tables_12, "flowers", lambda split, images: rng.normal(size=(images, 64, 64, 3)).astype(np.float32))
+    monkeypatch.setattr(tables_12, "sr3", lambda small, steps, seed: spread * rng.normal(size=(len(small), 64, 64, 3)))
+    found = tables_12.calibrated(20, 8)
+    right = (1 + spread**2) / (1 + spread**2 / 8)
+    assert found["ratio_value"] == pytest.approx(right, abs=4 * found["ratio_error"] + 1e-3)
+    assert found["between_value"] == pytest.approx(spread**2, rel=0.01)
+    assert (abs(found["ratio_value"] - found["expected"]) < 0.01) == (spread == 1)
+
+
+def test_how_far_an_answer_is_from_what_it_was_made_from():
+    small = np.zeros((2, 16, 16, 3), np.float32)
+    answer = np.zeros((2, 64, 64, 3), np.float32)
+    answer[0, 0, 0] = 16  # the mean of a square is 1, in one of 256
+    assert tables_12.inconsistency(answer, small) == pytest.approx([127.5 / 16, 0])
+    assert tables_12.inconsistency(answer + 1, small)[1] == pytest.approx(127.5)
+
+
+def test_a_judge_finds_what_there_is_to_find(monkeypatch):
+    rng = np.random.default_rng(0)
+    real, other, noisy = rng.normal(size=(3, 60, 64, 64, 3)).astype(np.float32) * np.reshape([0.3, 0.3, 1], (3, 1, 1, 1, 1))
+    assert tables_12.told_apart(real, noisy, 60).mean() > 0.9
+    blind = tables_12.told_apart(real, other, 40)
+    assert len(blind) == 36
+    assert abs(blind.mean() - 0.5) < 4 * 0.5 / np.sqrt(36)
+
+
+def test_details_are_what_shrinking_takes_away(monkeypatch):
+    """Their distance sees none of the small picture, and all of what is missing within squares."""
+    rng = np.random.default_rng(0)
+    coarse = rng.normal(size=(3, 40, 16, 16, 3)).repeat(4, axis=2).repeat(4, axis=3)
+    details = tables_12.detail(rng.normal(size=(3, 40, 64, 64, 3)))
+    monkeypatch.setattr(tables_12, "flowers", lambda split, images: coarse[0] + details[0])
+    np.testing.assert_allclose(tables_12.detail(coarse[1] + details[1]), details[1], atol=1e-12)
+    assert tables_12.patches(details[0]).shape == (320, 192)
+    same = tables_12.apart(7 + coarse[0] + details[0])["detail"]
+    assert same.value == pytest.approx(0, abs=1e-3)
+    fresh, none = (tables_12.apart(one)["detail"] for one in (coarse[1] + details[1], coarse[1]))
+    half = tables_12.apart(coarse[1] + details[1] / 2)["detail"]
+    assert fresh.value < 0.3 * half.value < 0.3 * none.value
+    assert none.value == pytest.approx(192 * 15 / 16, rel=0.02)  # the variance of all the details
+    assert 0 < fresh.error < 0.1 * none.value
+
+
+def test_a_ratio_of_means_has_its_error():
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(2, 1, (2, 500, 400))
+    found = [tables_12.ratio(a, b) for a, b in zip(one, other, strict=True)]
+    assert np.std([each.value for each in found]) == pytest.approx(np.mean([each.error for each in found]), rel=0.1)
