@@ -797,11 +797,11 @@ def test_a_judge_finds_what_there_is_to_find(monkeypatch):
 def test_details_are_what_shrinking_takes_away(monkeypatch):
     """Their distance sees none of the small picture, and all of what is missing within squares."""
     rng = np.random.default_rng(0)
-    coarse = rng.normal(size=(3, 40, 16, 16, 3)).repeat(4, axis=2).repeat(4, axis=3)
-    details = tables_12.detail(rng.normal(size=(3, 40, 64, 64, 3)))
+    coarse = rng.normal(size=(2, 500, 16, 16, 3)).repeat(4, axis=2).repeat(4, axis=3)
+    details = [tables_12.detail(one) for one in rng.normal(size=(2, 500, 64, 64, 3))]
     monkeypatch.setattr(tables_12, "flowers", lambda split, images: coarse[0] + details[0])
     np.testing.assert_allclose(tables_12.detail(coarse[1] + details[1]), details[1], atol=1e-12)
-    assert tables_12.patches(details[0]).shape == (320, 192)
+    assert tables_12.patches(details[0]).shape == (4000, 192)
     same = tables_12.apart(7 + coarse[0] + details[0])["detail"]
     assert same.value == pytest.approx(0, abs=1e-3)
     fresh, none = (tables_12.apart(one)["detail"] for one in (coarse[1] + details[1], coarse[1]))

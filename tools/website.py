@@ -44,7 +44,7 @@ MODULES = [
     "files",
     "optimizers",
 ]
-MODULES += ["sampling", "metrics", "judges", "guidance", "editing", "prepared"]
+MODULES += ["sampling", "metrics", "judges", "guidance", "editing", "resize", "prepared"]
 
 INDEX = """{intro}
 
