@@ -225,7 +225,7 @@ def psnr_of(answers, truth, peak=4, times=10, log=np.log10, power=2):
     return times * log(peak / np.mean(np.abs(answers - truth) ** power, axis=(1, 2, 3)))
 
 
-def shown(x_0, noise, t, alpha_bar, network, factor, roll=0, one_t=False, total=np.mean):
+def training_loss(x_0, noise, t, alpha_bar, network, factor, roll=0, one_t=False, total=np.mean):
     t = np.full(len(t), t[0]) if one_t else t
     level = alpha_bar[t].reshape(-1, 1, 1, 1)
     y = np.roll(np.asarray(resize.shrink(x_0, factor)), roll, axis=0)
@@ -272,8 +272,8 @@ def shown(x_0, noise, t, alpha_bar, network, factor, roll=0, one_t=False, total=
         (lesson_12.parts, parts),
         (lesson_12.parts, lambda x, factor: list(parts(x, factor))),
         (lesson_12.psnr_of, psnr_of),
-        (lesson_12.shown, shown),
-        (lesson_12.shown, lambda *a: float(shown(*a))),
+        (lesson_12.training_loss, training_loss),
+        (lesson_12.training_loss, lambda *a: float(training_loss(*a))),
     ],
 )
 def test_a_right_answer_passes(check, right, capsys):
@@ -675,15 +675,15 @@ def test_a_right_answer_passes(check, right, capsys):
         (lesson_12.psnr_of, lambda *a: psnr_of(*a, power=1), "not of their absolute values"),
         (lesson_12.psnr_of, lambda *a: psnr_of(*a) + 1, r"10 log10\(4 / mean squared error\)"),
         (lesson_12.psnr_of, lambda one, two: np.mean(one - two, axis=0), r"expected shape \(3,\)"),
-        (lesson_12.shown, lambda *a: shown(*a, roll=1), "its own small one, not its neighbour's"),
-        (lesson_12.shown, lambda *a: shown(*a, one_t=True), "a time of its own"),
-        (lesson_12.shown, lambda *a: shown(*a, total=np.sum), "grows with the batch"),
-        (lesson_12.shown, lambda *a: shown(*a, roll=1, one_t=True), "left: the small pictures and the times"),
-        (lesson_12.shown, lambda *a: shown(*a, roll=1, total=np.sum), "left: the small pictures and the sum"),
-        (lesson_12.shown, lambda *a: shown(*a, one_t=True, total=np.sum), "left: the times and the sum"),
-        (lesson_12.shown, lambda *a: shown(*a, roll=1, one_t=True, total=np.sum), "all three mistakes"),
-        (lesson_12.shown, lambda *a: shown(*a) + 1, "the mean squared error of the guess at the noise"),
-        (lesson_12.shown, lambda *a: shown(*a, total=lambda x: x.mean(axis=(1, 2, 3))), "expected one number"),
+        (lesson_12.training_loss, lambda *a: training_loss(*a, roll=1), "its own small one, not its neighbour's"),
+        (lesson_12.training_loss, lambda *a: training_loss(*a, one_t=True), "a time of its own"),
+        (lesson_12.training_loss, lambda *a: training_loss(*a, total=np.sum), "grows with the batch"),
+        (lesson_12.training_loss, lambda *a: training_loss(*a, roll=1, one_t=True), "left: the small pictures and the times"),
+        (lesson_12.training_loss, lambda *a: training_loss(*a, roll=1, total=np.sum), "left: the small pictures and the sum"),
+        (lesson_12.training_loss, lambda *a: training_loss(*a, one_t=True, total=np.sum), "left: the times and the sum"),
+        (lesson_12.training_loss, lambda *a: training_loss(*a, roll=1, one_t=True, total=np.sum), "all three mistakes"),
+        (lesson_12.training_loss, lambda *a: training_loss(*a) + 1, "the mean squared error of the guess at the noise"),
+        (lesson_12.training_loss, lambda *a: training_loss(*a, total=lambda x: x.mean(axis=(1, 2, 3))), "expected one number"),
     ],
 )
 def test_a_wrong_answer_is_told_what_was_expected(check, wrong, message):

@@ -816,3 +816,56 @@ def test_a_ratio_of_means_has_its_error():
     one, other = rng.normal(2, 1, (2, 500, 400))
     found = [tables_12.ratio(a, b) for a, b in zip(one, other, strict=True)]
     assert np.std([each.value for each in found]) == pytest.approx(np.mean([each.error for each in found]), rel=0.1)
+
+
+def test_lesson_12_says_what_its_cells_say():
+    kept = weights.results("12")
+
+    def of(name, part):
+        return metrics.Estimate(kept[name][f"{part}_value"], kept[name][f"{part}_error"])
+
+    def better(one, other, part, sign=1):
+        """Beyond three standard errors, larger; smaller with sign -1."""
+        one, other = of(one, part), of(other, part)
+        return sign * (one.value - other.value) > 3 * np.hypot(one.error, other.error)
+
+    walks = [f"SR3, {steps} steps" for steps in (10, 25, 100)]
+    regression, walk, plain = "regression", "SR3, 25 steps", "no training, 25 steps"
+    ways = ["as it is", "bicubic", plain, *walks]
+    assert all(better(regression, name, part) for name in ways for part in ("psnr", "ssim"))
+    lost = [of(regression, "psnr").value - of(name, "psnr").value for name in ("SR3, 1 step", *walks)]
+    assert np.round(lost, 2).tolist() == [0.08, 1.02, 1.47, 2.06]
+    assert of(regression, "varied").value == pytest.approx(0.55, abs=0.005)
+    for one, other in pairwise([regression, *walks]):
+        assert better(one, other, "psnr")
+        assert better(other, one, "detail", -1)
+    assert better(plain, regression, "detail", -1)
+    assert all(better(walk, plain, part) for part in ("psnr", "ssim", "varied"))
+    assert all(better(walk, plain, part, -1) for part in ("detail", "found"))
+    assert all(better(walk, name, "found", -1) for name in ("as it is", "bicubic", regression, plain))
+    assert abs(of("real", "found").value - 0.5) < 3 * of("real", "found").error
+    assert of("real", "detail").value < 0.05
+    ddim, corrected = f"{walk}, eta = 0", f"{walk}, corrected"
+    assert better(ddim, walk, "varied")
+    assert better(ddim, walk, "detail", -1)
+    for part in ("psnr", "ssim", "varied", "detail", "found"):
+        assert abs(of(corrected, part).value - of(walk, part).value) < of(walk, part).error
+    assert max(of(name, "consistency").value for name in (corrected, plain)) < 1e-4
+    assert all(0.3 < of(name, "consistency").value < 0.5 for name in (regression, *walks))
+
+    calibration = kept["calibration"]
+    assert (round(calibration["ratio_value"], 2), calibration["expected"]) == (1.39, 1.882)
+    v = calibration["between_value"]
+    b = calibration["one_value"] - v
+    assert v < b / 2
+    assert b == pytest.approx(of(regression, "mse").value, rel=0.05)
+    card = weights.read("flowers_regression")
+    assert card["held_out_losses"][-1] > min(card["held_out_losses"])
+    of_rival = weights.read("flowers_upsampler")
+    assert card["steps"] == of_rival["steps"] == 10_000
+    for one in (card, of_rival):
+        assert "batches of 128, squares cut out of 96 pixels at random, half of the images flipped" in one["settings"]
+        assert unet.flops(training.builder(one["build"])(**one["network"])) < 0.35e9
+    gained = [of(f"small by {name}", "psnr").value - of(walk, "psnr").value for name in tables_12.FILTERS]
+    assert np.round(gained, 1).tolist() == [0.3, -3.6, -4.5]
+    assert all(better(f"small by {name}", walk, "detail") for name in ("bicubic", "every fourth pixel"))

@@ -52,7 +52,7 @@ def cells(images=1000, steps=STEPS, drawings=DRAWINGS, lessons=200):
         yield Cell(f"SR3, {WALK} steps, {name}", settings, ("flowers_upsampler",), partial(judged, way, images, lessons))
     few = images // 5
     settings = {"images": few, "drawings": drawings, "steps": WALK, "seed": SEED, "eta": ETA}
-    yield Cell("calibration", settings, ("flowers_upsampler",), partial(calibrated, few, drawings))
+    yield Cell("calibration", settings, ("flowers_upsampler", "flowers_regression"), partial(calibrated, few, drawings))
     for name, small in FILTERS.items():
         settings = {"images": images, "steps": WALK, "seed": SEED, "eta": ETA}
         yield Cell(f"small by {name}", settings, ("flowers_upsampler",), partial(filtered, small, images))
@@ -161,7 +161,8 @@ def calibrated(images, drawings):
     """Of several drawings of each flower, errors against the real ones: of one drawing, of the mean of all, and their ratio.
 
     expected: the ratio if drawings are from the same distribution as the truth. between: half the mean squared difference of two
-    drawings, which would be the error of the mean of very many.
+    drawings, which would be the error of the mean of very many. beyond: one - between, what is left of the error of the mean of
+    ever more drawings. regression: the error of that network's answer.
     """
     large = flowers(HELD_OUT, images)
     small = np.asarray(resize.shrink(large, FACTOR))
@@ -169,7 +170,9 @@ def calibrated(images, drawings):
     one = np.mean(np.square(drawn - large), axis=(0, 2, 3, 4))
     of_mean = np.mean(np.square(drawn.mean(axis=0) - large), axis=(1, 2, 3))
     between = drawn.var(axis=0, ddof=1).mean(axis=(1, 2, 3))
-    told = flat({"one": mean(one), "of_mean": mean(of_mean), "between": mean(between), "ratio": ratio(one, of_mean)})
+    numbers = {"one": one, "of_mean": of_mean, "between": between, "beyond": one - between}
+    numbers["regression"] = np.mean(np.square(regression(small).clip(-1, 1) - large), axis=(1, 2, 3))
+    told = flat({name: mean(values) for name, values in numbers.items()} | {"ratio": ratio(one, of_mean)})
     return told | {"expected": float(f"{2 / (1 + 1 / drawings):.4g}")}
 
 

@@ -64,7 +64,7 @@ def psnr_of(answer):
 
 
 @exercise(6)
-def shown(answer):
+def training_loss(answer):
     """`answer(x_0, noise, t, alpha_bar, network, factor)`: the loss of one training step of (Saharia et al. 2021, section 2)."""
     rng = np.random.default_rng(0)
     alpha_bar = np.linspace(1, 0.01, 11) ** 2
@@ -98,7 +98,7 @@ def shown(answer):
             mistakes[f"two mistakes are left: {' and '.join(names[name] for name in left)}."] = loss(**left)
         mistakes |= {"all three mistakes are still there.": loss(**wrongs), "y is the small picture.": loss(y=0 * small)}
         received = np.asarray(answer(x_0.copy(), noise.copy(), t.copy(), alpha_bar, network, factor))
-        told = f"shown {count} pictures"
+        told = f"training_loss of {count} pictures"
         expect(received.shape == (), f"{told}: expected one number, the loss; received shape {received.shape}")
         mistakes = {hint: np.asarray(value) for hint, value in mistakes.items()}
         compare(told, received, np.asarray(loss()), mistakes, "the mean squared error of the guess at the noise.")
