@@ -81,8 +81,7 @@ def upsampler(size=28, channels=1, widths=(32, 64, 128), blocks=2, *, factor=4, 
     """`unet` that also sees a small picture, enlarged, as further channels (Saharia et al. 2021, section 2).
 
     Called with [x_t, t, small]; small: (B, size / factor, size / factor, channels), each pixel of which becomes a square, as
-    `resize.enlarge` has it. Other arguments and errors as for `unet`;
-    factor: a positive integer that divides size.
+    `resize.enlarge` has it. Other arguments and errors as for `unet`; factor: a positive integer that divides size.
     """
     _check_positive(size=size, channels=channels, factor=factor)
     _check_widths(widths)

@@ -98,7 +98,7 @@ def test_what_a_step_shows():
     import jax
 
     images = np.random.default_rng(0).integers(0, 256, (4000, 2, 4, 1), np.uint8)
-    options = {"flip": True, "drop": 0.1, "null": [10]}
+    options = {"flip": True, "drop": 0.1, "null": [10], "cut": None, "factor": None}
     labels = np.arange(4000) % 10
     x_0, t, noise, told = jax.tree.leaves(jax_trainer.drawn(jax.random.key(0), images, labels, options))
     x_0, t, noise, told = map(np.asarray, (x_0, t, noise, told))
@@ -132,6 +132,20 @@ def test_what_it_cannot_train_is_refused_before_anything_is_written(tmp_path, ch
     with pytest.raises(ValueError, match=message):
         jax_trainer.pack(tmp_path, **recipes.BY_LABEL | change)
     assert not list(tmp_path.iterdir())
+
+
+def test_every_image_comes_with_its_own_small_one():
+    """As it is shown, flipped or not; what was held out is shown as a whole."""
+    import jax
+
+    images = np.random.default_rng(0).integers(0, 256, (6, 12, 12, 1), np.uint8)
+    options = {"flip": True, "cut": None, "factor": 2}
+    x_0, _, _, (small,) = jax_trainer.drawn(jax.random.key(0), images, None, options)
+    np.testing.assert_allclose(small, resize.shrink(np.asarray(x_0), 2), atol=1e-6)
+    options = {"flip": False, "cut": 12, "size": 8, "factor": None}
+    whole, *_ = jax_trainer.drawn(jax.random.key(0), images, None, options, whole=True)
+    exact = tf.image.resize(data.to_unit(images), (8, 8), antialias=True)
+    np.testing.assert_allclose(np.asarray(whole), exact, atol=1e-5)
 
 
 @pytest.mark.parametrize("blind", [False, True])
