@@ -26,7 +26,7 @@
 # - **judge** ways to enlarge flowers, and find a failure that the loss does not show.
 #
 # **You need** lessons 09 to 11. To run, it
-# takes <!-- measured -->about 5 minutes on two CPU cores and 1.9 GB of memory<!-- /measured -->.
+# takes <!-- measured -->about 6 minutes on two CPU cores and 1.8 GB of memory<!-- /measured -->.
 
 # %%
 try:
@@ -298,11 +298,11 @@ for steps in (10, 25):
 # Now the same with flowers, where we first clip the guess to the range of pictures:
 
 # %%
-loaded = cache(training.load_weights)
+load_weights = cache(training.load_weights)
 
 
 def zero_shot_flowers(y, steps=WALK, seed=SEED):
-    predict_noise, chain = loaded("flowers")
+    predict_noise, chain = load_weights("flowers")
 
     def correct(x_0):
         return corrected(np.asarray(x_0).clip(-1, 1), y, FACTOR)
@@ -519,7 +519,7 @@ if STEPS >= 1200 and data.digits() == "mnist":
 
 # %%
 def sr3_flowers(y, steps=WALK, seed=SEED):
-    conditioned, chain = loaded("flowers_upsampler")
+    conditioned, chain = load_weights("flowers_upsampler")
     predict_noise, shape = conditioned(y, batch_size=100), (len(y), SIDE, SIDE, 3)
     options = {"eta": 1.0, "seed": seed, "clip": True}
     *_, last = sampling.sample(predict_noise, chain, shape, steps, **options)
@@ -532,7 +532,7 @@ def sr3_flowers(y, steps=WALK, seed=SEED):
 
 # %%
 def regressed_flowers(y):
-    conditioned, chain = loaded("flowers_regression")
+    conditioned, chain = load_weights("flowers_regression")
     x_T = np.zeros((len(y), SIDE, SIDE, 3), np.float32)
     *_, last = sampling.sample(conditioned(y, batch_size=100), chain, x_T.shape, 1, x_T=x_T)
     return last.x_t.clip(-1, 1)
@@ -753,7 +753,7 @@ np.testing.assert_array_equal(from_tiles(as_tiles(photograph, 16), 4), photograp
 # `load_weights` builds the network for 64 pixels. For 256 we build it ourselves, with the arguments from its card:
 
 # %%
-card, (_, flower_chain) = weights.read("flowers_upsampler"), loaded("flowers_upsampler")
+card, (_, flower_chain) = weights.read("flowers_upsampler"), load_weights("flowers_upsampler")
 large = unet.upsampler(**card["network"] | {"size": 256})
 weights.load_into(large, "flowers_upsampler")
 predict_noise = training.from_x_0(guidance.given(large, photograph), flower_chain)
@@ -895,7 +895,7 @@ checks.psnr_of(psnr_of)
 
 # %% [markdown]
 # **6. Bug clinic.** `training_loss` should return the loss of a training step, for a network that predicts the noise
-# and is called with $x_t$, the times, and the small pictures. `shrink` is that of this lesson, and `alpha_bar` holds
+# and is called with $x_t$, the times, and the small pictures. `alpha_bar` holds
 # $\bar\alpha$ for each time. It contains three mistakes. Mend it.
 #
 # ```python
@@ -903,7 +903,7 @@ checks.psnr_of(psnr_of)
 #     t = np.full(len(x_0), t[0])
 #     level = alpha_bar[t].reshape(-1, 1, 1, 1)
 #     x_t = np.sqrt(level) * x_0 + np.sqrt(1 - level) * noise
-#     y = np.roll(shrink(x_0, factor), 1, axis=0)
+#     y = np.roll(resize.shrink(x_0, factor), 1, axis=0)
 #     return np.sum(np.square(network(x_t, t, y) - noise))
 # ```
 
@@ -912,7 +912,7 @@ checks.psnr_of(psnr_of)
 def training_loss(x_0, noise, t, alpha_bar, network, factor):
     level = alpha_bar[t].reshape(-1, 1, 1, 1)
     x_t = np.sqrt(level) * x_0 + np.sqrt(1 - level) * noise
-    return np.mean(np.square(network(x_t, t, shrink(x_0, factor)) - noise))
+    return np.mean(np.square(network(x_t, t, resize.shrink(x_0, factor)) - noise))
 
 
 # %%

@@ -66,7 +66,8 @@ def test_students_get_everything_but_the_solutions_and_outputs(name, built):
 def test_a_check_knows_what_is_not_done_yet(name):
     """The cells as students will have them; what lessons do before their exercises is not needed."""
     student = course.for_students(to_notebook(name))
-    names = {"np": importlib.import_module("numpy"), "checks": importlib.import_module(f"lessons_lib.checks.lesson_{name[:2]}")}
+    modules = {"np": "numpy", "resize": "lessons_lib.resize", "checks": f"lessons_lib.checks.lesson_{name[:2]}"}
+    names = {short: importlib.import_module(module) for short, module in modules.items()}
     for i in tagged(student, "exercise"):
         start, check = student.cells[i].source, student.cells[i + 1].source
         exec(start, names)
