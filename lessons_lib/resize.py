@@ -17,7 +17,7 @@ def shrink(x, factor):
     if height % factor or width % factor:
         raise ValueError(f"x: expected sides that are multiples of {factor}, the factor; received {height} x {width}")
     squares = ops.reshape(x, (-1, height // factor, factor, width // factor, factor, channels))
-    return ops.mean(squares, axis=(2, 4))
+    return ops.sum(squares, axis=(2, 4)) / factor**2  # on JAX, Keras takes means of float64 in float32
 
 
 def enlarge(x, factor):
