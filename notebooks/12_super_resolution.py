@@ -504,10 +504,9 @@ if STEPS >= 1200 and data.digits() == "mnist":
 # %% [markdown]
 # Read the two columns on the left from top to bottom. The more noise there is, the worse is the guess with another
 # digit's small picture. The columns on the right say the opposite: there the difference falls, from more than 30 at
-# $t=50$ to 0.003 at $t=950$, while the loss with the right one is about 0.2 at $t=50$. This network is misled; one
-# that ignored the small picture altogether would lose even less. So in the average of this loss nobody would notice a
-# network that does not look at the small picture where the walk begins. A test like this one finds it: swap the small
-# pictures within a batch, and look at each $t$ on its own.
+# $t=50$ to 0.003 at $t=950$, while the loss with the right one is about 0.2 at $t=50$. So in the average of this loss
+# nobody would notice a network that does not look at the small picture where the walk begins. A test like this one
+# finds it: swap the small pictures within a batch, and look at each $t$ on its own.
 #
 # ## Ways to enlarge flowers
 #
