@@ -159,6 +159,23 @@ def load_digits(split="train", batch_size=128, *, seed=None):
     return load(digits(), split, batch_size, seed=seed)
 
 
+def tokenized(batches, tokenize):
+    """Batches of images and captions, as `load(label="caption")` gives them, as batches of images and tokens, (B, K) int32.
+
+    tokenize: a function of a list of strings, such as `text.tokens` with its words.
+    """
+    length = tokenize([""]).shape[1]
+
+    def numbers(captions):
+        return tokenize([caption.decode() for caption in captions])
+
+    def replace(images, captions):
+        rows = tf.numpy_function(numbers, [captions], tf.int32, stateful=False)
+        return images, tf.ensure_shape(rows, (*captions.shape, length))
+
+    return batches.map(replace)
+
+
 def the_noise(x_0, noise, alpha_bar):
     """The noise as what a network is to predict (DDPM, eq. 14); `diffusion.to_velocity` is another such target."""
     return noise

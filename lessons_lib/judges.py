@@ -10,12 +10,13 @@ from keras import Input, Model, layers
 from PIL import Image
 from scipy import ndimage
 
-from lessons_lib import scenes, weights
+from lessons_lib import grammar, scenes, weights
+from lessons_lib.grammar import Scene, Thing
 from lessons_lib.metrics import Statistics
-from lessons_lib.scenes import Scene, Thing
 from lessons_lib.schedule import check_images
 
 FEATURES = 64  # numbers that the classifier makes of an image
+FIT = 0.7  # the least intersection over union of a thing with an outline
 CLASSIFIER = weights.FOLDER / "classifier.weights.h5"
 
 
@@ -63,17 +64,17 @@ def reference():
         return Statistics(saved["mean"], saved["covariance"], int(saved["count"])), saved["features"]
 
 
-def read(images):
-    """What pictures of `scenes` show: a list of a `scenes.Scene` for each, or None where there is no whole one.
+def read(images, fit=FIT):
+    """What pictures of `scenes` show: a list of a `grammar.Scene` for each, or None where there is no whole one.
 
     images: (N, 64, 64, 3), otherwise as for `features`. A whole scene is one of the grounds and one or two patches of the six
     colours, each covering one of the twelve outlines (six shapes, two sizes) up to a quarter or so: intersection over union of
-    at least 0.7. Two things come in the order of their colours, and the relation is the first one's. Of 600 real scenes all
+    at least `fit`. Two things come in the order of their colours, and the relation is the first one's. Of 600 real scenes all
     were read rightly, also under noise of 0.1; blurred by 0.7 pixels, 98.7 %. Other shapes are refused, with two exceptions:
     most diamonds, and triangles that stand on their tip, are taken for hearts.
     """
-    images = _checked(images, (scenes.SIZE, scenes.SIZE, 3), stacklevel=4)
-    return [_scene(pixels) for pixels in 127.5 * (images + 1)]
+    images = _checked(images, (grammar.SIZE, grammar.SIZE, 3), stacklevel=4)
+    return [_scene(pixels, fit) for pixels in 127.5 * (images + 1)]
 
 
 def _checked(images, shape, stacklevel):
@@ -107,19 +108,18 @@ def _classifier():
 NEAR = 60  # how far from a thing's colour, in 0..255, its pixels may be
 SMALLEST = 12  # pixels of a thing
 COVERED = 0.65  # how much of a pixel on the edge a thing covers, for it to be that near
-FIT = 0.7  # the least intersection over union with an outline
 
 
-def _scene(pixels):
+def _scene(pixels, fit):
     """Read one picture, (64, 64, 3) in 0..255."""
-    away = np.linalg.norm(pixels[:, :, None] - np.array(list(scenes.COLOURS.values())), axis=-1)
+    away = np.linalg.norm(pixels[:, :, None] - np.array(list(grammar.COLOURS.values())), axis=-1)
     nearest = np.where(away.min(axis=2) < NEAR, away.argmin(axis=2), -1)
     things, free = [], np.ones(nearest.shape, bool)
-    for number, colour in enumerate(scenes.COLOURS):
+    for number, colour in enumerate(grammar.COLOURS):
         patches, count = ndimage.label(nearest == number, np.ones((3, 3)))
         for patch in (patches == i for i in range(1, count + 1)):
             if patch.sum() >= SMALLEST:
-                things.append(_thing(patch, colour))
+                things.append(_thing(patch, colour, fit))
                 free &= ~ndimage.binary_dilation(patch, iterations=3)
     ground = _where(pixels, free)
     if ground is None or None in things or not 1 <= len(things) <= 2:
@@ -127,29 +127,29 @@ def _scene(pixels):
     if len(things) == 1:
         return Scene(ground, tuple(things), "")
     way = np.subtract(things[0][3:], things[1][3:])
-    return Scene(ground, tuple(things), max(scenes.RELATIONS, key=lambda relation: way @ scenes.RELATIONS[relation]))
+    return Scene(ground, tuple(things), max(grammar.RELATIONS, key=lambda relation: way @ grammar.RELATIONS[relation]))
 
 
-def _thing(patch, colour):
+def _thing(patch, colour, fit):
     """The outline that fits a patch best, if one does."""
     fits = {}
-    for shape in scenes.SHAPES:
-        for size in scenes.SIZES:
+    for shape in grammar.SHAPES:
+        for size in grammar.SIZES:
             outline = _outline(shape, size)
             way = np.subtract(ndimage.center_of_mass(patch), ndimage.center_of_mass(outline > COVERED))
             moved = ndimage.shift(outline, way, order=1) > COVERED
             fits[(moved & patch).sum() / (moved | patch).sum()] = Thing(
                 shape, colour, size, *np.round(32 + way[::-1], 2).tolist()
             )
-    return fits[max(fits)] if max(fits) >= FIT else None
+    return fits[max(fits)] if max(fits) >= fit else None
 
 
 @functools.cache
 def _outline(shape, size):
     """How much of each pixel such a thing covers in the picture's middle, (64, 64)."""
-    large = Image.new("RGB", 2 * (scenes.FINE * scenes.SIZE,))
+    large = Image.new("RGB", 2 * (scenes.FINE * grammar.SIZE,))
     scenes.paint(large, Thing(shape, "yellow", size, 32, 32))
-    return np.asarray(large.resize((scenes.SIZE, scenes.SIZE), Image.Resampling.BOX))[..., 0] / scenes.COLOURS["yellow"][0]
+    return np.asarray(large.resize((grammar.SIZE, grammar.SIZE), Image.Resampling.BOX))[..., 0] / grammar.COLOURS["yellow"][0]
 
 
 def _where(pixels, free):
@@ -157,6 +157,6 @@ def _where(pixels, free):
     seen = [np.median(pixels[rows][free[rows]], axis=0) for rows in (slice(0, 6), slice(58, 64)) if free[rows].any()]
     if len(seen) < 2:
         return None
-    away = {name: np.mean(np.abs(np.subtract(seen, [ground[0], ground[3]]))) for name, ground in scenes.GROUNDS.items()}
+    away = {name: np.mean(np.abs(np.subtract(seen, [ground[0], ground[3]]))) for name, ground in grammar.GROUNDS.items()}
     name = min(away, key=away.get)
     return name if away[name] < 40 else None

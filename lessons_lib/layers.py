@@ -66,11 +66,13 @@ class AdaptiveGroupNorm(layers.Layer):
 
 @saving.register_keras_serializable("lessons_lib")
 class Attention(layers.Layer):
-    """Scaled dot-product attention (Vaswani et al. 2017, eq. 1) over the positions of an image; no weights of its own.
+    """Scaled dot-product attention (Vaswani et al. 2017, eq. 1) over positions, or over positions and a context; no weights.
 
-    Queries, keys and values: (B, height, width, 3 * channels), in this order. Gives (B, height, width, channels). heads: each
-    has weights of its own and as many of the channels as the others (section 3.2.2). Raises ValueError unless heads is a positive
-    integer by which the channels can be divided.
+    Queries, keys and values: (B, ..., 3 * channels), in this order; positions of an image, (B, height, width, ...), or of a text,
+    (B, K, ...). Gives (B, ..., channels). context: (B, K, 2 * channels), keys and values beside those of the positions, as of a
+    text's words. seen: (B, K) booleans, which of the context, or without one which of the positions, may be looked at (Keras has
+    another use for the word mask). heads: each has weights of its own and as many of the channels as the others (section 3.2.2).
+    Raises ValueError unless heads is a positive integer by which the channels can be divided.
     """
 
     def __init__(self, heads=1, **kwargs):
@@ -79,16 +81,28 @@ class Attention(layers.Layer):
             raise ValueError(f"heads: expected a positive integer; received {heads!r}")
         self.heads = heads
 
-    def build(self, shape):
-        if shape[-1] % (3 * self.heads):
-            raise ValueError(f"heads: expected a divisor of the {shape[-1] // 3} channels; received {self.heads}")
+    def build(self, queries_keys_values_shape, context_shape=None, seen_shape=None):
+        if queries_keys_values_shape[-1] % (3 * self.heads):
+            channels = queries_keys_values_shape[-1] // 3
+            raise ValueError(f"heads: expected a divisor of the {channels} channels; received {self.heads}")
+        if context_shape is not None and 3 * context_shape[-1] != 2 * queries_keys_values_shape[-1]:
+            expected = f"(B, K, {queries_keys_values_shape[-1] // 3 * 2})"
+            raise ValueError(f"context: expected shape {expected}; received {tuple(context_shape)}")
 
-    def call(self, queries_keys_values):
-        of = {"h": queries_keys_values.shape[1], "heads": self.heads}
-        apart = einops.rearrange(queries_keys_values, "b h w (three heads c) -> three b heads (h w) c", three=3, **of)
-        q, k, v = ops.unstack(apart, 3)
-        attended = ops.matmul(attention_weights(q, k), v)
-        return einops.rearrange(attended, "b heads (h w) c -> b h w (heads c)", **of)
+    def call(self, queries_keys_values, context=None, seen=None):
+        def apart(x, parts):
+            x = einops.rearrange(x, "b ... (parts heads c) -> parts b heads (...) c", parts=parts, heads=self.heads)
+            return ops.unstack(x, parts)
+
+        q, k, v = apart(queries_keys_values, 3)
+        if context is not None:
+            of_context = apart(context, 2)
+            if seen is not None:  # the positions always are
+                seen = ops.concatenate([ops.ones_like(k[:, 0, :, 0], "bool"), seen], axis=1)
+            k, v = (ops.concatenate(both, axis=2) for both in zip((k, v), of_context, strict=True))
+        attended = ops.matmul(attention_weights(q, k, None if seen is None else seen[:, None, None]), v)
+        attended = einops.rearrange(attended, "b heads n c -> b n (heads c)")
+        return ops.reshape(attended, (*ops.shape(queries_keys_values)[:-1], attended.shape[-1]))
 
     def get_config(self):
         return {**super().get_config(), "heads": self.heads}
@@ -109,13 +123,16 @@ class Rearrange(layers.Layer):
         return {**super().get_config(), "pattern": self.pattern, **self.sizes}
 
 
-def attention_weights(queries, keys):
+def attention_weights(queries, keys, mask=None):
     """What each query takes of each key's value: softmax(q k^T / sqrt(channels)) (Vaswani et al. 2017, eq. 1).
 
-    queries: (B, ..., M, channels); keys: (B, ..., N, channels). Gives (B, ..., M, N), each row summing to 1.
+    queries: (B, ..., M, channels); keys: (B, ..., N, channels). Gives (B, ..., M, N), each row summing to 1. mask: booleans that
+    broadcast against that: where it is False, nothing is taken, and a row that is False throughout takes nothing at all.
     """
     scores = ops.matmul(queries, ops.swapaxes(keys, -2, -1)) * queries.shape[-1] ** -0.5
-    return ops.softmax(scores, axis=-1)
+    if mask is None:
+        return ops.softmax(scores, axis=-1)
+    return ops.softmax(ops.where(mask, scores, -6e4), axis=-1) * ops.cast(mask, scores.dtype)
 
 
 def _norm(x, scale_shift, silu):

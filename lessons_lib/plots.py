@@ -255,27 +255,24 @@ def save_gif(path, frames, *, fps=10, columns=8, low=-1.0, scale=None):
 def sliders(draw, *, button=None, **ranges):
     """A picture with sliders below it: `draw(**values)` is called again when one is moved, or when the button is pressed.
 
-    draw: gives a picture, as all functions here do. ranges: for each of its arguments (low, high) or (low, high, step), floats
-    or integers; a slider begins in the middle. button: the words on it, or None for none; with one, the first picture too waits
-    until it is pressed. Gives a widget, which a notebook shows as a cell's last line.
+    draw: gives a picture, as all functions here do; a ValueError that it raises is shown in the picture's place. ranges: for each
+    of its arguments (low, high) or (low, high, step), floats or integers, for a slider that begins in the middle; or a string,
+    for a field in which one types, and which begins with it. button: the words on it, or None for none; with one, the first
+    picture too waits until it is pressed. Gives a widget, which a notebook shows as a cell's last line.
     """
     # No Output widget, as `interact` makes: executing a notebook with one hangs now and then (nbclient, issue 312).
-    kinds = {name: all(isinstance(one, int) for one in span) for name, span in ranges.items()}
-    handles = {
-        name: (widgets.IntSlider if kinds[name] else widgets.FloatSlider)(
-            min=span[0],
-            max=span[1],
-            step=span[2] if len(span) > 2 else 1 if kinds[name] else (span[1] - span[0]) / 100,
-            value=(span[0] + span[1]) // 2 if kinds[name] else (span[0] + span[1]) / 2,
-            description=name,
-            continuous_update=False,  # a picture takes a moment
-        )
-        for name, span in ranges.items()
-    }
+    handles = {name: _handle(name, span) for name, span in ranges.items()}
     picture, press = widgets.HTML(), widgets.Button(description=button or "")
 
     def redraw(_=None):
-        image = draw(**{name: handle.value for name, handle in handles.items()})
+        press.disabled = True
+        try:
+            image = draw(**{name: handle.value for name, handle in handles.items()})
+        except ValueError as error:
+            picture.value = f"<p>{escape(str(error))}</p>"
+            return
+        finally:
+            press.disabled = False
         source = f"data:image/{image.format};base64,{b64encode(image.data).decode()}"
         picture.value = f'<img src="{source}" width="{image.width}" alt="{escape(image.metadata["alt"])}">'
 
@@ -288,6 +285,17 @@ def sliders(draw, *, button=None, **ranges):
     box = widgets.VBox([*handles.values(), *[press] * bool(button), picture])
     box.add_class("lessons-sliders")
     return box
+
+
+def _handle(name, span):
+    """A slider, or a field for text."""
+    later = {"description": name, "continuous_update": False}  # a picture takes a moment
+    if isinstance(span, str):
+        return widgets.Text(value=span, layout={"width": "90%"}, **later)
+    whole = all(isinstance(one, int) for one in span)
+    low, high, step = (*span, 1 if whole else (span[1] - span[0]) / 100)[:3]
+    middle = (low + high) // 2 if whole else (low + high) / 2
+    return (widgets.IntSlider if whole else widgets.FloatSlider)(min=low, max=high, step=step, value=middle, **later)
 
 
 def canvas(picture, fill, *, radius=2.5):

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from lessons_lib import diffusion, files, guidance, schedule, weights
+from lessons_lib import diffusion, files, guidance, schedule, text, weights
 
 SCHEDULES = {"linear": schedule.linear, "cosine": schedule.cosine}
 
@@ -210,8 +210,8 @@ def load_weights(name):
 
     name: a packaged network's, as "digits", or a path that `save_weights` wrote. From a network that takes conditions comes, in
     place of predict_noise, a function of them that gives it, `conditioned(*conditions, batch_size=None)`, as `guidance.given`
-    takes them. Raises WeightsError if there is no such file, if it is damaged, if its card describes no network, or if its
-    weights do not fit the network that the card describes.
+    takes them, but captions as strings: the card has the words that make tokens of them. Raises WeightsError if there is no such
+    file, if it is damaged, if its card describes no network, or if its weights do not fit the network that the card describes.
     """
     card = weights.read(name)
     try:
@@ -223,7 +223,11 @@ def load_weights(name):
     if len(model.inputs) == 2:
         return wrap(model, noise), noise
 
+    words = card["network"].get("words")
+
     def conditioned(*conditions, batch_size=None):
+        if words:
+            conditions = (text.tokens(conditions[0], words, model.input_shape[2][1]), *conditions[1:])
         return wrap(guidance.given(model, *conditions, batch_size=batch_size), noise)
 
     return conditioned, noise

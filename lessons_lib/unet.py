@@ -98,11 +98,12 @@ def upsampler(size=28, channels=1, widths=(32, 64, 128), blocks=2, *, factor=4, 
     return Model([x_t, t, small], x, name="upsampler")
 
 
-def backbone(x_t, embedding, widths, blocks=2, *, channels=None, attention=None, heads=1, patch=1):
+def backbone(x_t, embedding, widths, blocks=2, *, channels=None, attention=None, heads=1, patch=1, context=None, seen=None):
     """`unet` without its inputs: for an embedding of the time to which one of a class or a text may have been added.
 
     x_t: (B, size, size, any), with pictures beside it or alone; embedding: (B, E), float32. channels: of what it gives, (B, size,
-    size, channels), float32; without a word, those of x_t. Raises ValueError as `unet`.
+    size, channels), float32; without a word, those of x_t. context: (B, K, any), what every attention may look at as well, as
+    a text's words; seen: (B, K) booleans, at which of them. Raises ValueError as `unet`.
     """
     _check_widths(widths)
     levels = range(len(widths))
@@ -112,7 +113,7 @@ def backbone(x_t, embedding, widths, blocks=2, *, channels=None, attention=None,
 
     def block(x, level):
         x = residual_block(x, embedding, widths[level])
-        return self_attention(x, heads) if level in attention else x
+        return self_attention(x, heads, context, seen) if level in attention else x
 
     x = Rearrange("b (h p) (w q) c -> b h w (p q c)", p=patch, q=patch)(x_t) if patch > 1 else x_t
     x = _convolution(widths[0], 3)(x)
@@ -160,15 +161,18 @@ def residual_block(x, embedding, width):
     return layers.Add()([shortcut, x])
 
 
-def self_attention(x, heads=1):
+def self_attention(x, heads=1, context=None, seen=None):
     """Every position looks at every other, beside a shortcut (Vaswani et al. 2017, eq. 1), with one head or several.
 
     x: (B, height, width, channels), a multiple of heads. Gives the same shape; its cost grows with the square of height * width.
+    context: (B, K, any), whose keys and values are among those of x (Nichol et al. 2021, section 4.1); seen: (B, K) booleans,
+    which of them.
     """
     channels = x.shape[-1]
     y = AdaptiveGroupNorm(silu=False)(x)
     y = layers.Dense(3 * channels, use_bias=False)(y)
-    y = Attention(heads)(y)
+    beside = () if context is None else (layers.Dense(2 * channels, use_bias=False)(context), seen)
+    y = Attention(heads)(y, *beside)
     return layers.Add()([x, layers.Dense(channels)(y)])
 
 

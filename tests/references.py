@@ -1,5 +1,6 @@
 """The U-Net and its parts again, image by image, in plain NumPy from the articles; and gradients on either backend."""
 
+import math
 import re
 
 import keras
@@ -57,17 +58,22 @@ def group_norm(x, scale_shift, activation=silu):
     return activation(y) if activation else y
 
 
-def attention(x, heads=1):
-    """(Vaswani et al. 2017, eq. 1) x: (H, W, 3 C), queries, keys and values; one position after another, head by head."""
-    if heads > 1:
-        q, k, v = (np.split(part, heads, axis=-1) for part in np.split(x, 3, axis=-1))
-        return np.concatenate([attention(np.concatenate(one, axis=-1)) for one in zip(q, k, v, strict=True)], axis=-1)
-    q, k, v = np.split(x.reshape(-1, x.shape[-1]), 3, axis=-1)
-    y = np.zeros_like(v)
-    for i, query in enumerate(q):
-        weights = np.exp([query @ key / np.sqrt(len(key)) for key in k])
-        y[i] = sum(weight * value for weight, value in zip(weights, v, strict=True)) / weights.sum()
-    return y.reshape(*x.shape[:2], -1)
+def attention(x, heads=1, context=None):
+    """(Vaswani et al. 2017, eq. 1) x: (..., 3 C), queries, keys and values; one position after another, head by head.
+
+    context: (K, 2 C), further keys and values.
+    """
+    *shape, channels = x.shape
+    context = np.zeros((0, channels // 3 * 2)) if context is None else context
+    q, k, v = (np.split(part, heads, axis=-1) for part in np.split(x.reshape(-1, channels), 3, axis=-1))
+    more_k, more_v = (np.split(part, heads, axis=-1) for part in np.split(context, 2, axis=-1))
+    y = [np.zeros_like(head) for head in v]
+    for head in range(heads):
+        keys, values = np.concatenate([k[head], more_k[head]]), np.concatenate([v[head], more_v[head]])
+        for i, query in enumerate(q[head]):
+            weights = np.exp([query @ key / np.sqrt(len(key)) for key in keys])
+            y[head][i] = sum(weight * value for weight, value in zip(weights, values, strict=True)) / weights.sum()
+    return np.concatenate(y, axis=-1).reshape(*shape, channels // 3)
 
 
 def convolve(x, kernel, bias=0.0, stride=1):
@@ -88,6 +94,7 @@ class Reference:
 
     def __init__(self, model):
         kinds = {"convolution": keras.layers.Conv2D, "dense": keras.layers.Dense, "norm": AdaptiveGroupNorm}
+        kinds |= {"layer_norm": keras.layers.LayerNormalization, "embedding": keras.layers.Embedding}
         self.weights = {name: iter(_weights(model, kind)) for name, kind in kinds.items()}
 
     def convolution(self, x, stride=1):
@@ -109,19 +116,44 @@ class Reference:
         y = self.convolution(self.norm(x))
         return shortcut + self.convolution(self.norm(y, self.dense(embedding)))
 
-    def self_attention(self, x, heads=1):
-        return x + self.dense(attention(self.dense(self.norm(x, activation=None)), heads))
+    def layer_norm(self, x):
+        """(Ba et al. 2016, eq. 3), with Keras' epsilon."""
+        gamma, beta = next(self.weights["layer_norm"])
+        return gamma * (x - x.mean(axis=-1, keepdims=True)) / np.sqrt(x.var(axis=-1, keepdims=True) + 1e-3) + beta
+
+    def encoder(self, numbers, blocks, heads, order=True):
+        """(Vaswani et al. 2017, section 3.1), the normalisation first; numbers: of the tokens, without padding."""
+        x = next(self.weights["embedding"])[0][numbers]
+        x = x + next(self.weights["embedding"])[0][: len(x)] if order else x
+        for _ in range(blocks):
+            x = x + self.dense(attention(self.dense(self.layer_norm(x)), heads))
+            hidden = self.dense(self.layer_norm(x))
+            x = x + self.dense(hidden * (1 + np.vectorize(math.erf)(hidden / np.sqrt(2))) / 2)
+        return self.layer_norm(x)
+
+    def self_attention(self, x, heads=1, context=None):
+        y = self.dense(self.norm(x, activation=None))
+        return x + self.dense(attention(y, heads, None if context is None else self.dense(context)))
+
+    def captioned(self, x_t, t, numbers, widths, blocks, patch, text_blocks, heads=1, text_heads=4, order=True, all_words=True):
+        """(Nichol et al. 2021, section 4.1); numbers: of the tokens, without padding."""
+        words = self.encoder(numbers, text_blocks, text_heads, order)
+        embedding = self.time_embedding(t, 4 * widths[0]) + self.dense(words[0])
+        context = words if all_words else words[:1]
+        return self.backbone(x_t, embedding, widths, blocks, None, patch, heads, context=context)
 
     def unet(self, x_t, t, widths, blocks, attention, patch, heads=1, answers=None):
         """(DDPM, appendix B); answers: the channels of what it gives, if they are not those of x_t."""
+        return self.backbone(x_t, self.time_embedding(t, 4 * widths[0]), widths, blocks, attention, patch, heads, answers)
+
+    def backbone(self, x_t, embedding, widths, blocks, attention, patch, heads=1, answers=None, context=None):
         size, channels, coarsest = x_t.shape[0] // patch, x_t.shape[-1], len(widths) - 1
         answers = channels if answers is None else answers
         levels = [coarsest] if attention is None else attention
-        embedding = self.time_embedding(t, 4 * widths[0])
 
         def block(x, level):
             x = self.residual_block(x, embedding, widths[level])
-            return self.self_attention(x, heads) if level in levels else x
+            return self.self_attention(x, heads, context) if level in levels else x
 
         patches = np.empty((size, size, patch * patch * channels))
         for i in range(size):

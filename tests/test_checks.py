@@ -9,7 +9,20 @@ import pytest
 from einops import rearrange
 from IPython.core.interactiveshell import InteractiveShell
 
-from lessons_lib import checks, data, diffusion, editing, guidance, oracle, resize, sampling, scenes, schedule, training, unet
+from lessons_lib import (
+    checks,
+    data,
+    diffusion,
+    editing,
+    grammar,
+    guidance,
+    oracle,
+    resize,
+    sampling,
+    schedule,
+    training,
+    unet,
+)
 from lessons_lib.checks import (
     lesson_01,
     lesson_02,
@@ -901,7 +914,7 @@ def test_the_numbers_in_lesson_10s_answers():
 def test_the_numbers_in_lesson_09s_answers():
     chain = schedule.cosine()
     assert chain.signal_rate[950] == pytest.approx(0.08, abs=0.005)
-    snow, sunset = (np.mean(scenes.GROUNDS[name]) / 127.5 - 1 for name in ("snow", "sunset"))
+    snow, sunset = (np.mean(grammar.GROUNDS[name]) / 127.5 - 1 for name in ("snow", "sunset"))
     assert chain.signal_rate[950] * (snow - sunset) == pytest.approx(1 / 16, abs=0.005)
     more = unet.flops(unet.unet(64, 3, (48, 96), blocks=1, patch=2)) / unet.flops(unet.unet(64, 3, (48, 96), blocks=1, patch=4))
     assert more == pytest.approx(3.7, abs=0.05)

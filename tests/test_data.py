@@ -1,4 +1,5 @@
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -21,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lessons_lib import data, diffusion, glyphs, oracle, prepared, sampling, schedule
+from lessons_lib import data, diffusion, glyphs, oracle, prepared, sampling, schedule, text
 
 
 def test_pixels_survive_the_round_trip():
@@ -409,6 +410,27 @@ def test_other_conditions_are_dropped_in_each_epoch_and_the_same_by_a_seed():
     np.testing.assert_array_equal(kinds(conditioned(), 40).reshape(found.shape), found)
     np.testing.assert_array_equal(kinds(conditioned().skip(8), 32), found.reshape(-1, 2)[24:])
     assert (kinds(conditioned(seed=1), 40).reshape(found.shape) != found).any()
+
+
+def test_captions_become_tokens_and_whole_rows_of_them_are_dropped():
+    captions = ["a b c d"[: 2 * i + 1] for i in range(4)] * 2
+    images = np.random.default_rng(1).uniform(-1, 1, (8, 4, 4, 1)).astype(np.float32)
+    images[:, 0, 0, 0] = np.arange(8) / 10  # which one it is
+    tokenize = functools.partial(text.tokens, words=["a", "b", "c", "d"], length=6)
+    batches = data.tokenized(tf.data.Dataset.from_tensor_slices((images, captions)).batch(4), tokenize)
+    assert batches.element_spec[1] == tf.TensorSpec((None, 6), tf.int32)
+    found = np.concatenate([tokens for _, tokens in batches])
+    np.testing.assert_array_equal(found, tokenize(captions))
+    null = tokenize([""])[0]
+    pairs = data.noisify(batches, schedule.cosine(1000), lambda x_0, noise, alpha_bar: x_0, null=(null,), drop=0.25)
+    dropped = []
+    for (_, _, tokens), x_0 in pairs.take(1000):
+        of = np.rint(x_0[:, 0, 0, 0] * 10).astype(int)  # whose tokens they are
+        is_null = (tokens.numpy() == null).all(axis=1)
+        np.testing.assert_array_equal(tokens[~is_null], tokenize(captions)[of][~is_null])
+        dropped.append(is_null)
+    share = np.mean(dropped)
+    assert abs(share - 0.25) < 4 * (0.25 * 0.75 / 4000) ** 0.5
 
 
 def test_a_condition_that_is_always_there():

@@ -15,6 +15,8 @@ FILES += [
     "test_resize.py",
     "test_guidance.py",
     "test_optimizers.py",
+    "test_text.py",
+    "test_grammar.py",
     "test_unet.py::test_unet_equals_a_second_implementation",
     "test_unet.py::test_every_weight_receives_a_gradient",
     "test_sampling.py::test_clipping_recomputes_the_noise",

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from lessons_lib import glyphs, judges, metrics, scenes, weights
-from lessons_lib.scenes import Scene, Thing
+from lessons_lib import glyphs, grammar, judges, metrics, scenes, weights
+from lessons_lib.grammar import Scene, Thing
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +160,7 @@ def test_the_command_trains_a_classifier(tmp_path, monkeypatch, printed):
 def pictures(count, seed):
     """Scenes and their pictures in [-1, 1], the half of them with held-out combinations."""
     rngs = [np.random.default_rng([seed, i]) for i in range(count)]
-    known = [scenes.scene(rng, held_out=i % 2 == 0) for i, rng in enumerate(rngs)]
+    known = [grammar.scene(rng, held_out=i % 2 == 0) for i, rng in enumerate(rngs)]
     return known, np.stack([scenes.draw(one, rng) for one, rng in zip(known, rngs, strict=True)]) / 127.5 - 1
 
 
@@ -171,7 +171,7 @@ def same(one, other):
         looks = [thing[:3] for thing in scene.things]
         told.append((scene.ground, looks, scene.relation))
     ground, looks, relation = told[1]
-    return told[0] in (told[1], (ground, looks[::-1], scenes.OPPOSITE.get(relation)))
+    return told[0] in (told[1], (ground, looks[::-1], grammar.OPPOSITE.get(relation)))
 
 
 def test_the_reader_reads_scenes():
@@ -196,8 +196,8 @@ def test_the_reader_says_what_is_new_to_it(monkeypatch):
         "diamond": [(0, -1), (1, 0), (0, 1), (-1, 0)],
     }
     judges.read(pictures(1, 0)[1])
-    for size in scenes.SIZES:
-        for shape in scenes.SHAPES:
+    for size in grammar.SIZES:
+        for shape in grammar.SHAPES:
             judges._outline(shape, size)  # before another is put in its place
     for name, corners in strangers.items():
         monkeypatch.setattr(scenes, "_outline", lambda shape, corners=corners: np.array(corners))
@@ -229,7 +229,7 @@ def test_what_is_no_whole_scene_is_none():
 
 
 def test_a_relation_is_the_first_ones():
-    for relation, (x, y) in scenes.RELATIONS.items():
+    for relation, (x, y) in grammar.RELATIONS.items():
         first, second = (
             Thing("ring", "red", "large", 32 + 15 * x, 32 + 15 * y),
             Thing("star", "blue", "small", 32 - 15 * x, 32 - 15 * y),

@@ -267,6 +267,48 @@ def test_attention_copies_what_is_looked_for():
     np.testing.assert_allclose(y, values[:, ::-1], atol=1e-12)
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 2, 12), (2, 5, 24)])
+def test_a_context_is_looked_at_too(shape):
+    """As more rows of keys and values, of an image's positions or of a text's; what is not seen, as if it were not there."""
+    x, context = 2 * numbers(*shape), 2 * numbers(2, 4, shape[-1] // 3 * 2)
+    seen = np.array([[True, True, False, True], [True, False, False, False]])
+    for heads in (1, 4):
+        layer = Attention(heads, dtype="float64")
+        some = [one[which] for one, which in zip(context, seen, strict=True)]
+        for found, beside in ((layer(x, context), context), (layer(x, context, seen), some)):
+            expected = [references.attention(one, heads, more) for one, more in zip(x, beside, strict=True)]
+            np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_of_a_texts_positions_only_those_that_are_seen_are_looked_at():
+    x, seen = 2 * numbers(2, 5, 12), np.array([[True] * 3 + [False] * 2, [True] + [False] * 4])
+    found = Attention(2, dtype="float64")(x, seen=seen)
+    for one, which, y in zip(x, seen, found, strict=True):
+        np.testing.assert_allclose(numpy(y)[which], references.attention(one[which], 2), atol=1e-12)
+
+
+def test_what_is_not_seen_has_no_weight_and_the_rest_all_of_it():
+    queries, keys, seen = numbers(2, 5, 4), numbers(2, 7, 4, seed=1), np.arange(7) % 3 != 1
+    weights = numpy(layers.attention_weights(queries, keys, seen))
+    np.testing.assert_array_equal(weights[..., ~seen], 0)
+    np.testing.assert_allclose(weights.sum(axis=-1), 1, atol=1e-12)
+    np.testing.assert_allclose(weights[..., seen], layers.attention_weights(queries, keys[:, seen]), atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_where_nothing_is_seen_nothing_is_taken(dtype):
+    """And not the mean of what was hidden, or NaN."""
+    seen = np.array([[False] * 7, [True] * 7])[:, None]
+    weights = numpy(layers.attention_weights(numbers(2, 5, 4, dtype=dtype), numbers(2, 7, 4, dtype=dtype), seen))
+    np.testing.assert_array_equal(weights[0], 0)
+    np.testing.assert_allclose(weights[1].sum(axis=-1), 1, atol=1e-2)
+
+
+def test_a_context_has_keys_and_values_of_the_channels():
+    with pytest.raises(ValueError, match=r"context: expected shape \(B, K, 8\); received \(2, 4, 12\)"):
+        Attention()(numbers(2, 5, 12), numbers(2, 4, 12))
+
+
 # ---- patches
 
 
@@ -291,6 +333,7 @@ def test_the_pixels_of_a_patch_lie_row_by_row():
         (AdaptiveGroupNorm(), [(4, 6, 8), (16,)]),
         (Attention(), [(4, 6, 12)]),
         (Attention(2), [(4, 6, 12)]),
+        (Attention(2), [(4, 6, 12), (5, 8)]),
         (Rearrange("b (h p) w c -> b h w (p c)", p=2), [(4, 6, 3)]),
     ],
     ids=lambda value: getattr(value, "name", None),

@@ -515,6 +515,25 @@ def test_sliders_redraw_a_picture_with_its_alt_text():
     assert picture.value.startswith('<img src="data:image/png;base64,iVBOR')
 
 
+def test_a_field_takes_text_and_says_what_is_wrong_with_it():
+    def draw(caption):
+        if "pink" in caption:
+            raise ValueError("caption: expected <colours>; received 'pink'")
+        return plots.show_images(np.full((1, 8, 8, 1), len(caption) / 100, np.float32), f"{caption}.")
+
+    field, press, picture = plots.sliders(draw, button="draw", caption="a red ring").children
+    assert field.value == "a red ring"
+    press.click()
+    assert 'alt="a red ring."' in picture.value
+    field.value = "a pink ring"
+    press.click()
+    assert picture.value == "<p>caption: expected &lt;colours&gt;; received &#x27;pink&#x27;</p>"
+    assert not press.disabled
+    field.value = "a blue ring"
+    press.click()
+    assert 'alt="a blue ring."' in picture.value
+
+
 def on_board(box, event, x=0.0, y=0.0):
     """What the browser tells of a mouse, or of a finger, in pixels of the page."""
     told = {"x": x, "y": y, "touches": [{"x": x, "y": y}] * (event in ("touch_start", "touch_move"))}

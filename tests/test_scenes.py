@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from lessons_lib import data, scenes
-from lessons_lib.scenes import Scene, Thing
+from lessons_lib import data, grammar, scenes
+from lessons_lib.grammar import Scene, Thing
 
 MEANS = {  # what a word says, written down once more
     **dict.fromkeys(("small", "little", "tiny"), "small"),
@@ -48,8 +48,8 @@ def some(count, seed=0, **options):
     """Scenes with a caption and a picture."""
     for i in range(count):
         rng = np.random.default_rng([seed, i])
-        one = scenes.scene(rng, **options)
-        yield one, scenes.caption(one, rng), scenes.draw(one, rng)
+        one = grammar.scene(rng, **options)
+        yield one, grammar.caption(one, rng), scenes.draw(one, rng)
 
 
 def said(caption):
@@ -118,18 +118,18 @@ def test_a_picture_shows_its_scene():
         for thing in scene.things:
             inside, outside = PROBES[thing.shape]
             for place in inside:
-                assert abs(at(picture, thing, place) - scenes.COLOURS[thing.colour]).max() < 45, (thing, place)
+                assert abs(at(picture, thing, place) - grammar.COLOURS[thing.colour]).max() < 45, (thing, place)
             others = [one for one in scene.things if one is not thing]
             for place in outside if not others else []:
-                assert abs(at(picture, thing, place) - scenes.COLOURS[thing.colour]).max() > 45, (thing, place)
+                assert abs(at(picture, thing, place) - grammar.COLOURS[thing.colour]).max() > 45, (thing, place)
 
 
 def test_a_large_thing_is_larger_and_all_of_it_is_there():
-    for shape in scenes.SHAPES:
+    for shape in grammar.SHAPES:
         widths = {}
-        for size in scenes.SIZES:
+        for size in grammar.SIZES:
             picture = scenes.draw(Scene("day", (Thing(shape, "red", size, 32, 32),), ""), np.random.default_rng(0)).astype(int)
-            rows, columns = np.nonzero(abs(picture - scenes.COLOURS["red"]).max(axis=2) < 30)
+            rows, columns = np.nonzero(abs(picture - grammar.COLOURS["red"]).max(axis=2) < 30)
             widths[size] = np.ptp(columns) + 1
             assert abs(np.ptp(rows) + 1 - widths[size]) <= 3
             assert abs(columns.mean() - 31.5) < 0.6
@@ -141,7 +141,7 @@ def test_a_thing_stays_clear_of_the_edge():
     for held_out in (False, True):
         for scene, _, _ in some(300, held_out=held_out):
             for thing in scene.things:
-                margin = scenes.SIZES[thing.size] / 2 + 1.99
+                margin = grammar.SIZES[thing.size] / 2 + 1.99
                 assert margin <= min(thing.x, thing.y) <= max(thing.x, thing.y) <= 64 - margin
 
 
@@ -151,23 +151,23 @@ def test_nobody_doubts_a_relation():
         if scene.relation:
             (a, b), across = scene.things, {"left": (-1, 0), "right": (1, 0), "above": (0, -1), "below": (0, 1)}
             way, along = np.array([a.x - b.x, a.y - b.y]), np.array(across[scene.relation])
-            assert way @ along > (scenes.SIZES[a.size] + scenes.SIZES[b.size]) / 2
+            assert way @ along > (grammar.SIZES[a.size] + grammar.SIZES[b.size]) / 2
             assert way @ along / np.linalg.norm(way) > np.cos(np.radians(30)) - 1e-3  # places are rounded
 
 
 def test_held_out_combinations_are_a_latin_square():
-    assert len(scenes.HELD_OUT) == 6
-    assert {colour for colour, _ in scenes.HELD_OUT} == set(scenes.COLOURS)
-    assert {shape for _, shape in scenes.HELD_OUT} == set(scenes.SHAPES)
+    assert len(grammar.HELD_OUT) == 6
+    assert {colour for colour, _ in grammar.HELD_OUT} == set(grammar.COLOURS)
+    assert {shape for _, shape in grammar.HELD_OUT} == set(grammar.SHAPES)
 
 
 def test_no_held_out_combination_is_ever_seen_under_whatever_word():
     for scene, caption, _ in some(3000):
         first, _, second, _ = said(caption)
         told = {first[1:], second[1:]} if second else {first[1:]}
-        assert not told & scenes.HELD_OUT
-        assert not {(thing.colour, thing.shape) for thing in scene.things} & scenes.HELD_OUT
-    held = [[(thing.colour, thing.shape) in scenes.HELD_OUT for thing in one.things] for one, *_ in some(1000, held_out=True)]
+        assert not told & grammar.HELD_OUT
+        assert not {(thing.colour, thing.shape) for thing in scene.things} & grammar.HELD_OUT
+    held = [[(thing.colour, thing.shape) in grammar.HELD_OUT for thing in one.things] for one, *_ in some(1000, held_out=True)]
     assert all(map(any, held))
     assert {tuple(one) for one in held} == {(True,), (True, True), (True, False), (False, True)}
 
@@ -175,7 +175,7 @@ def test_no_held_out_combination_is_ever_seen_under_whatever_word():
 def test_all_is_drawn_equally_often():
     """Shares of 4,000 scenes; the bound is five standard deviations, and a half more for numbers that hang together."""
     rng = np.random.default_rng(0)
-    drawn = [scenes.scene(rng) for _ in range(4000)]
+    drawn = [grammar.scene(rng) for _ in range(4000)]
     things = [thing for one in drawn for thing in one.things]
     two = [one for one in drawn if one.relation]
     firsts = [one.things[0] for one in two]
@@ -215,9 +215,9 @@ def test_the_first_that_is_mentioned_tells_nothing():
 
 def test_every_word_is_used():
     heard = " ".join(caption for _, caption, _ in some(1500))
-    for word in (word for words in scenes.WORDS.values() for word in words):
+    for word in (word for words in grammar.WORDS.values() for word in words):
         assert re.search(rf"\b{word}\b", heard), word
-    assert set(MEANS) >= {word for words in scenes.WORDS.values() for word in words}
+    assert set(MEANS) >= {word for words in grammar.WORDS.values() for word in words}
     assert " a orange" not in f" {heard}"
     assert " an orange" in f" {heard}"
 
@@ -233,10 +233,10 @@ def lab(colours):
 
 
 def test_colours_are_far_apart_and_far_from_every_ground():
-    palette = lab(list(scenes.COLOURS.values()))
+    palette = lab(list(grammar.COLOURS.values()))
     apart = np.linalg.norm(palette[:, None] - palette, axis=-1)
     assert apart[~np.eye(6, dtype=bool)].min() > 34
-    for ground in scenes.GROUNDS:
+    for ground in grammar.GROUNDS:
         empty = np.asarray(scenes._ground(ground, np.random.default_rng(0)).resize((64, 64)))
         assert np.linalg.norm(palette[:, None] - lab(empty.reshape(-1, 3)), axis=-1).min() > 34, ground
 
@@ -270,8 +270,8 @@ def test_the_data_set_holds_pictures_captions_and_scenes_that_fit(monkeypatch, t
         known = set()
         for i in range(count):
             rng = np.random.default_rng([number, i])
-            scene = scenes.scene(rng, held_out=split == "held_out")
-            known.add((scene, scenes.caption(scene, rng), scenes.draw(scene, rng).tobytes()))
+            scene = grammar.scene(rng, held_out=split == "held_out")
+            known.add((scene, grammar.caption(scene, rng), scenes.draw(scene, rng).tobytes()))
         assert found == known
         assert len(known) == count
     images, captions = next(iter(data.load("scenes", "train", 10, label="caption", data_dir=tmp_path)))
@@ -295,7 +295,7 @@ ONE = Thing("star", "red", "small", 30, 30)
         (Scene("day", (ONE, ONE._replace(size="big")), "left"), "size: expected one of small, large; received 'big'"),
     ],
 )
-@pytest.mark.parametrize("function", [scenes.caption, scenes.draw])
+@pytest.mark.parametrize("function", [grammar.caption, scenes.draw])
 def test_what_cannot_be_drawn_is_named(function, scene, message):
     with pytest.raises(ValueError, match=message):
         function(scene, np.random.default_rng(0))

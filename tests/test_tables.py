@@ -14,7 +14,7 @@ import tables_10
 import tables_11
 import tables_12
 import weights as recipes
-from lessons_lib import data, guidance, judges, metrics, oracle, sampling, scenes, schedule, training, unet, weights
+from lessons_lib import data, grammar, guidance, judges, metrics, oracle, sampling, scenes, schedule, training, unet, weights
 
 # ---- cells of any lesson
 
@@ -400,7 +400,7 @@ def test_every_cell_of_lesson_09_is_measured(small_colour, tmp_path, monkeypatch
             real = table["real, train" if name == "flowers, train+test" else "real, test"]
             assert all(one[key] == real[key] for key in numbers)
     whole = np.array(
-        [sum(table[f"real, {split}"][f"{ground}_value"] for ground in scenes.GROUNDS) for split in ("train", "test")]
+        [sum(table[f"real, {split}"][f"{ground}_value"] for ground in grammar.GROUNDS) for split in ("train", "test")]
     )
     np.testing.assert_allclose(whole, 1, atol=1e-3)
     s = 64 / 28

@@ -16,7 +16,7 @@ import pytest
 import tensorflow as tf
 from keras import Input, Model, layers
 
-from lessons_lib import data, diffusion, judges, metrics, optimizers, oracle, sampling, schedule, training, unet, weights
+from lessons_lib import data, diffusion, judges, metrics, optimizers, oracle, sampling, schedule, text, training, unet, weights
 
 TEN = schedule.linear(10)
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (12, 4, 4, 1)).astype(np.float32)
@@ -752,6 +752,25 @@ def test_a_network_with_conditions_comes_back_as_a_function_of_them(tmp_path):
     assert np.abs(conditioned(np.roll(labels, 1))(x_t, t) - expected).max() > 0.01
     with pytest.raises(ValueError, match="conditions: expected 1, as the network takes; received 2"):
         conditioned(labels, labels)
+
+
+def test_a_network_of_captions_is_asked_in_its_own_words(tmp_path):
+    """Those of its card, in its order, whatever a vocabulary has become since."""
+    rng, path = np.random.default_rng(4), tmp_path / "net.weights.h5"
+    words = ["red", "a", "blue", "circle"]
+    network = {"size": 8, "channels": 1, "widths": [8], "blocks": 1, "words": words, "length": 6, "text_width": 8}
+    model = text.captioned(**network)
+    model.set_weights([weight + 0.3 * rng.normal(size=weight.shape) for weight in model.get_weights()])
+    training.save_weights(model, path, CARD | {"build": "text.captioned", "network": network})
+    conditioned, _ = training.load_weights(path)
+    x_t, t = rng.normal(size=(3, 8, 8, 1)).astype(np.float32), np.int32([1, 9, 50])
+    captions = ["a red circle", "", "a blue circle"]
+    found, expected = conditioned(captions)(x_t, t), model.predict_on_batch([x_t, t, text.tokens(captions, words, 6)])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    other = model.predict_on_batch([x_t, t, text.tokens(captions, sorted(words), 6)])
+    assert abs(other - expected)[[0, 2]].max(axis=(1, 2, 3)).min() > 0.01
+    with pytest.raises(ValueError, match="received green in 'a green circle'"):
+        conditioned(["a green circle"])
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lessons_lib import diffusion, files, optimizers, resize, schedule, unet, weights
+from lessons_lib import diffusion, files, optimizers, resize, schedule, text, unet, weights
 
 # isort: split
 # After lessons_lib, which keeps TensorFlow from greeting.
@@ -26,6 +26,7 @@ import keras
 import augment
 
 NETWORKS = {"unet.unet": unet.unet, "unet.labelled": unet.labelled, "unet.upsampler": unet.upsampler}
+NETWORKS |= {"text.captioned": text.captioned}
 SCHEDULES = {"linear": schedule.linear, "cosine": schedule.cosine}
 STEPS = 1000  # of the chain
 PARTS = 20  # of a training, as `recipe` has checkpoints
@@ -36,7 +37,7 @@ def pack(folder, **options):
     """Data, options and the first lines of the card into `folder`, for `train`. options: of tools/weights.py's `recipe`."""
     full = describe(folder, **options)
     with files.replacing(Path(folder) / "packed.npz") as unfinished:
-        np.savez(unfinished, **pixels(full["source"], full["split"], full["cut"] or full["size"], full["label"]))
+        np.savez(unfinished, **pixels(full["source"], full["split"], full["cut"] or full["size"], full["label"], full["network"]))
 
 
 def describe(folder, **options):
@@ -56,13 +57,14 @@ def describe(folder, **options):
     return full
 
 
-def pixels(source, split, size, label):
-    """Images as `data.load` has them, uint8, and labels, for training and held out, by name."""
+def pixels(source, split, size, label, network):
+    """Images as `data.load` has them, uint8, and labels or tokens, for training and held out, by name."""
+    import weights as recipes
     from lessons_lib import data
 
     arrays = {}
     for name, of in {"train": split, "held_out": HELD_OUT[source]}.items():
-        parts = [part if label else (part,) for part in data.load(source, of, 1000, size=size, label=label)]
+        parts = [part if label else (part,) for part in recipes.loaded(source, of, 1000, size, label, network)]
         images, *labels = (np.concatenate(part) for part in zip(*parts, strict=True))
         arrays[name] = data.to_pixels(images)
         arrays |= {f"{name}_labels": one.astype(np.int32) for one in labels}
@@ -117,7 +119,7 @@ def train(folder):
         size = min(250, len(arrays["held_out"]))
         count = len(arrays["held_out"]) // size * size
         images = arrays["held_out"][:count].reshape(-1, size, *arrays["held_out"].shape[1:])
-        labels = arrays["held_out_labels"][:count].reshape(-1, size) if null else None
+        labels = arrays["held_out_labels"][:count].reshape(-1, size, *arrays["held_out_labels"].shape[1:]) if null else None
 
         def one(_, seen):
             return None, loss(average, *drawn(seen[1], seen[0], seen[2] if null else None, options, whole=True))
@@ -169,8 +171,8 @@ def drawn(key, images, labels, options, whole=False):
         x_0 = jnp.where(turned, x_0[:, :, ::-1], x_0)
     if labels is None:
         return x_0, t, noise, [resize.shrink(x_0, options["factor"])] if options["factor"] else []
-    dropped = jax.random.bernoulli(keys[3], options["drop"], labels.shape)
-    return x_0, t, noise, [jnp.where(dropped, options["null"][0], labels)]
+    dropped = jax.random.bernoulli(keys[3], options["drop"], labels.shape[:1]).reshape(-1, *(1,) * (labels.ndim - 1))
+    return x_0, t, noise, [jnp.where(dropped, jnp.asarray(options["null"][0]), labels)]
 
 
 def wanted(target, x_0, noise, alpha_bar):

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 import weights as recipes
-from lessons_lib import data, judges, metrics, optimizers, sampling, scenes, training, unet
+from lessons_lib import data, grammar, judges, metrics, optimizers, sampling, training, unet
 from lessons_lib.schedule import Schedule, shifted
 from tables import Cell, rounded
 
@@ -155,7 +155,7 @@ def looks(images, read=True):
         found = judges.read(images)
         whole = [scene for scene in found if scene is not None]
         each["whole"] = np.array([scene is not None for scene in found])
-        each |= {ground: np.array([scene.ground == ground for scene in whole]) for ground in scenes.GROUNDS if len(whole) > 1}
+        each |= {ground: np.array([scene.ground == ground for scene in whole]) for ground in grammar.GROUNDS if len(whole) > 1}
     each["grain"] = np.median(np.abs(np.diff(127.5 * images.clip(-1, 1), axis=2)), axis=(1, 2, 3))
     each |= dict(zip(("red", "green", "blue"), colour.T, strict=True))
     each["spread"] = np.square(colour - colour.mean(axis=0)).sum(axis=1)

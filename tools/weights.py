@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lessons_lib import data, diffusion, guidance, judges, metrics, optimizers, resize, sampling, training, weights
+from lessons_lib import data, diffusion, grammar, guidance, judges, metrics, optimizers, resize, sampling, text, training, weights
 from lessons_lib.schedule import Schedule
 
 # isort: split
@@ -55,8 +55,12 @@ FLOWERS = SCENES | {"source": "oxford_flowers102", "split": "train+test", "steps
 UPSAMPLER = FLOWERS | {"build": "unet.upsampler", "steps": 10_000, "factor": 4, "cut": 96}
 REGRESSION = UPSAMPLER | {"blind": True}
 PACKAGED = {"digits": DIGITS, "digits_by_label": BY_LABEL, "scenes": SCENES, "flowers": FLOWERS}
-PACKAGED |= {"flowers_upsampler": UPSAMPLER, "flowers_regression": REGRESSION}
+CAPTIONED = SCENES | {"build": "text.captioned", "words": list(grammar.VOCABULARY), "label": "caption", "widths": [64, 80]}
+# The null caption is the start alone.
+CAPTIONED |= {"text_width": 48, "heads": 4, "null": (tuple(text.tokens([""], grammar.VOCABULARY)[0].tolist()),)}
+PACKAGED |= {"scenes_by_caption": CAPTIONED, "flowers_upsampler": UPSAMPLER, "flowers_regression": REGRESSION}
 CHECKPOINTS = Path("build/weights")
+CAPTIONS = {"seen": "test", "held out": "held_out"}  # which combinations are in captions, and the splits with them
 SETS = {"mnist": "MNIST", "scenes": "Scenes", "oxford_flowers102": "Oxford Flowers 102"}  # as people call them
 
 
@@ -135,6 +139,17 @@ def scenes(folder=weights.FOLDER, checkpoints=CHECKPOINTS, images=1000, **change
         return f"whole scenes, as judges.read sees them: {' and '.join(told)}, in 25 steps; {images} each"
 
     return packaged("scenes", measured, folder, checkpoints, **SCENES | changes)
+
+
+def scenes_by_caption(folder=weights.FOLDER, checkpoints=CHECKPOINTS, images=500, guided=3.0, **changes):
+    """The network that draws what a caption says, lesson 13's: that of `scenes`, told the words."""
+    options = CAPTIONED | changes
+
+    def measured(run):
+        told = [f"{name} {obeyed(run, options['source'], split, images, guided)}" for name, split in CAPTIONS.items()]
+        return f"all as captions say, as judges.read sees it, {images} each: {'; '.join(told)}; 25 steps, guidance {guided:g}"
+
+    return packaged("scenes_by_caption", measured, folder, checkpoints, **options)
 
 
 def flowers(folder=weights.FOLDER, checkpoints=CHECKPOINTS, held_out="validation", images=1000, **changes):
@@ -303,7 +318,7 @@ def recipe(
     rates = keras.optimizers.schedules.CosineDecay(0.0, steps - warm_up, warmup_target=rate, warmup_steps=warm_up)
     model.compile(OPTIMIZERS[optimizer](rates, beta_2), "mse")
     average = training.EMA(decay)
-    images = data.load(source, split, batch, seed=seed, size=cut or size, label=label)
+    images = loaded(source, split, batch, cut or size, label, network, seed)
     images = framed(images, seed, size) if cut else images
     images = flipped(images, seed) if flip else images
     if factor:
@@ -337,6 +352,12 @@ def recipe(
     )
     card |= {"losses": [round(float(loss), 4) for loss in losses["loss"]]}
     return Run(model, average, noise, card)
+
+
+def loaded(source, split, batch, size, label, network, seed=None):
+    """`data.load`, with captions as the tokens of a network's words."""
+    images = data.load(source, split, batch, seed=seed, size=size, label=label)
+    return data.tokenized(images, functools.partial(text.tokens, words=network["words"])) if label == "caption" else images
 
 
 def complete(options):
@@ -378,7 +399,8 @@ def told_of(
 ):
     """What a card tells of a recipe's settings."""
     hidden = any(one is not None for one in null or ())  # None: never, in `data.noisify`
-    changes = [f", {drop:.0%} of the labels hidden"] if hidden else []
+    kind = "captions" if "words" in network else "labels"
+    changes = [f", {drop:.0%} of the {kind} hidden"] if hidden else []
     changes += [f", squares cut out of {cut} pixels at random"] if cut else []
     changes += [", half of the images flipped"] if flip else []
     changes += [", x_t = 0 at the last t, so that only the small picture tells of the large one"] if blind else []
@@ -470,6 +492,28 @@ def likeness(run, source, held_out, images, steps, seed=1, eta=0.0, blind=False)
     return metrics.Estimate(float(decibels.mean()), float(decibels.std(ddof=1) / len(decibels) ** 0.5))
 
 
+def obeyed(run, source, split, images, guided, seed=1):
+    """The share of pictures in which all is as the caption says, of one thing and of two, as text."""
+    captions = [one.decode() for _, batch in data.load(source, split, 500, label="caption") for one in batch.numpy()][:images]
+    answers = [guidance.given(run.model, tokens_of(run, told), batch_size=125) for told in (captions, [""] * images)]
+    conditional, unconditional = (training.TARGETS[run.card["target"]](answer, run.noise) for answer in answers)
+    predict_noise = guidance.guide(conditional, unconditional, guided)
+    *_, last = sampling.sample(predict_noise, run.noise, (images, *run.model.input_shape[0][1:]), 25, seed=seed, clip=True)
+    said = [grammar.told(caption) for caption in captions]
+    right = [grammar.compare(*both)["all"] for both in zip(said, judges.read(np.asarray(last.x_t)), strict=True)]
+    shares = []
+    for count, name in ((1, "one thing"), (2, "two things")):
+        some = [one for one, scene in zip(right, said, strict=True) if len(scene.things) == count]
+        share = np.mean(some)
+        shares.append(f"{share:.1%} ± {np.sqrt(share * (1 - share) / len(some)):.1%} of {name}")
+    return " and ".join(shares)
+
+
+def tokens_of(run, captions):
+    """Captions in the words of a network."""
+    return text.tokens(captions, run.card["network"]["words"])
+
+
 def tell(epoch, logs):
     """One line for every checkpoint."""
     print(f"{time.strftime('%H:%M')} checkpoint {epoch + 1} of 20: loss {logs['loss']:.4f}", flush=True)
@@ -510,9 +554,8 @@ def described(source="mnist", split="train", size=None):
 
 
 if __name__ == "__main__":
-    names = {
-        one.__name__: one for one in (digits, classifier, digits_by_label, scenes, flowers, flowers_upsampler, flowers_regression)
-    }
+    every = (digits, classifier, digits_by_label, scenes, flowers, flowers_upsampler, flowers_regression, scenes_by_caption)
+    names = {one.__name__: one for one in every}
     chosen = " ".join(sys.argv[1:]).replace(",", " ").split()
     if not chosen or not set(chosen) <= names.keys():
         sys.exit(f"WEIGHTS: expected some of {', '.join(names)}; received {' '.join(sys.argv[1:]) or 'nothing'}")

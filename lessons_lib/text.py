@@ -1,0 +1,93 @@
+"""Words to numbers to vectors, and a U-Net that is told them."""
+
+import numpy as np
+from keras import Input, layers, ops
+
+from lessons_lib.layers import Attention
+from lessons_lib.unet import Model, backbone, time_embedding
+
+PAD, START = 0, 1  # what fills a row up, and what begins it
+LENGTH = 16  # tokens of a row: the start and fifteen words, of which the longest caption of `grammar` consists
+
+
+def tokens(captions, words, length=LENGTH):
+    """Captions as rows of numbers, (B, length) int32: the start, the words, and padding.
+
+    captions: strings, of which "" says nothing: the null caption, a start alone. words: the vocabulary, whose order gives the
+    numbers, from 2 on. Raises ValueError for a word that is not in it, and for captions that are too long, instead of
+    leaving something out.
+    """
+    if isinstance(captions, str):
+        raise TypeError(f"captions: expected a list of strings; received the string {captions!r}")
+    numbers = {word: number for number, word in enumerate(words, START + 1)}
+    rows = np.full((len(captions), length), PAD, np.int32)
+    for row, caption in zip(rows, captions, strict=True):
+        told = caption.lower().split()
+        if unknown := [word for word in told if word not in numbers]:
+            known = ", ".join(words)
+            raise ValueError(f"captions: expected words that are known ({known}); received {', '.join(unknown)} in {caption!r}")
+        if len(told) >= length:
+            raise ValueError(f"captions: expected at most {length - 1} words; received {len(told)}: {caption!r}")
+        row[: len(told) + 1] = [START, *(numbers[word] for word in told)]
+    return rows
+
+
+def encoder(tokens, words, width=64, blocks=2, heads=4, *, length=LENGTH, order=True):
+    """A vector for each token that knows the others: a Transformer without a causal mask (Nichol et al. 2021, section 4.1).
+
+    tokens: (B, K), symbolic, K at most `length`. Gives (B, K, width), float32; at padding, of which no other vector knows,
+    nothing that is of use. words: how many the vocabulary has. blocks: each of attention and a network of one hidden layer, with
+    the normalisation before them (Xiong et al. 2020). order: whether it is told each token's place; if not, it can
+    tell captions of the same words apart by nothing, and is a bag of words.
+    """
+    exact = {"dtype": "float32"}
+    x = layers.Embedding(words + START + 1, width, **exact)(tokens)
+    if order:
+        place = ops.cumsum(ops.ones_like(tokens), axis=1) - 1
+        x = layers.Add(**exact)([x, layers.Embedding(length, width, **exact)(place)])
+    seen = ops.not_equal(tokens, PAD)
+    for _ in range(blocks):
+        y = layers.LayerNormalization(**exact)(x)
+        y = layers.Dense(3 * width, use_bias=False, **exact)(y)
+        y = Attention(heads, **exact)(y, seen=seen)
+        x = layers.Add(**exact)([x, layers.Dense(width, **exact)(y)])
+        y = layers.LayerNormalization(**exact)(x)
+        y = layers.Dense(4 * width, activation="gelu", **exact)(y)
+        x = layers.Add(**exact)([x, layers.Dense(width, **exact)(y)])
+    return layers.LayerNormalization(**exact)(x)
+
+
+def captioned(
+    size=64,
+    channels=3,
+    widths=(32, 64, 128),
+    blocks=2,
+    *,
+    words,
+    length=LENGTH,
+    text_width=64,
+    text_blocks=2,
+    order=True,
+    all_words=True,
+    attention=None,
+    heads=1,
+    patch=1,
+):
+    """`unet.unet` that is told a caption too, as GLIDE is (Nichol et al. 2021, section 4.1).
+
+    Called with [x_t, t, tokens]; tokens: (B, length) int32, as `tokens` makes them. The vector of the start is added to the
+    time's; all words' vectors are among the keys and values of every attention. words: the vocabulary, a list, kept for whoever
+    makes tokens. text_width, text_blocks, order: of `encoder`. all_words: whether the attention may look at all words, or at the
+    start alone. Other arguments and errors as for `unet.unet`.
+    """
+    x_t, t, tokens = (
+        Input((size, size, channels), name="x_t"),
+        Input((), dtype="int32", name="t"),
+        Input((length,), dtype="int32", name="tokens"),
+    )
+    told = encoder(tokens, len(words), text_width, text_blocks, length=length, order=order)
+    width = 4 * widths[0]
+    embedding = layers.Add(dtype="float32")([time_embedding(t, width), layers.Dense(width, dtype="float32")(told[:, 0])])
+    seen = ops.not_equal(tokens, PAD) if all_words else ops.equal(tokens, START)
+    x = backbone(x_t, embedding, widths, blocks, attention=attention, heads=heads, patch=patch, context=told, seen=seen)
+    return Model([x_t, t, tokens], x, name="captioned")

@@ -1,0 +1,157 @@
+from functools import cache
+
+import keras
+import numpy as np
+import pytest
+from keras import Input, Model, ops
+from references import Reference, gradients, shake
+
+from lessons_lib import text
+
+WORDS = ["a", "blue", "circle", "left", "of", "red", "square"]
+SEEN = ["a red circle left of a blue square", "a blue square left of a red circle", "a red circle", ""]
+
+
+@pytest.fixture(autouse=True)
+def same_weights():
+    keras.utils.set_random_seed(0)
+
+
+def rows(captions, length=10):
+    return text.tokens(captions, WORDS, length)
+
+
+@cache
+def encoder(**options):
+    tokens = Input((None,), dtype="int32")
+    return shake(Model(tokens, text.encoder(tokens, len(WORDS), 8, 2, 2, length=10, **options)), 0.5)
+
+
+@cache
+def network(**options):
+    sizes = {"widths": (8, 16), "blocks": 1, "patch": 2, "text_width": 8, "length": 10}
+    return shake(text.captioned(8, 2, words=WORDS, **sizes, **options), 0.3)
+
+
+def noise(count):
+    return np.random.default_rng(count).normal(size=(count, 8, 8, 2)).astype("float32"), np.int32([1, 500, 999, 1000][:count])
+
+
+# ---- tokens
+
+
+def test_tokens_are_the_start_the_words_and_padding():
+    found = rows(["a red circle", "", "A  Blue square"], 5)
+    assert found.dtype == np.int32
+    np.testing.assert_array_equal(found, [[1, 2, 7, 4, 0], [1, 0, 0, 0, 0], [1, 2, 3, 8, 0]])
+
+
+def test_all_words_come_back():
+    known = dict(enumerate(["", "", *WORDS]))
+    for caption in SEEN:
+        assert " ".join(known[number] for number in rows([caption])[0] if number > 1) == caption
+
+
+def test_another_order_of_the_words_gives_other_numbers():
+    """So that the words belong to a network, whose card holds them."""
+    assert not np.array_equal(text.tokens(SEEN[:1], WORDS[::-1]), text.tokens(SEEN[:1], WORDS))
+
+
+@pytest.mark.parametrize(
+    ("captions", "error", "message"),
+    [
+        (
+            ["a red circle", "a pink dot"],
+            ValueError,
+            r"expected words that are known \(a, blue, .*\); received pink, dot in 'a pink dot'",
+        ),
+        (["a a a a a a a a a a"], ValueError, "expected at most 9 words; received 10: 'a a a"),
+        ("a red circle", TypeError, "expected a list of strings; received the string 'a red circle'"),
+    ],
+)
+def test_what_cannot_be_numbers_is_refused(captions, error, message):
+    with pytest.raises(error, match=f"captions: {message}"):
+        rows(captions)
+
+
+# ---- the encoder
+
+
+@pytest.mark.parametrize("order", [True, False])
+def test_the_encoder_equals_a_second_implementation(order):
+    model = encoder(order=order)
+    found = model.predict_on_batch(rows(SEEN))
+    for row, vectors in zip(rows(SEEN), found, strict=True):
+        numbers = row[row > 0]
+        expected = Reference(model).encoder(numbers, 2, 2, order)
+        np.testing.assert_allclose(vectors[: len(numbers)], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("order", [True, False])
+def test_more_padding_changes_nothing(order):
+    """Not even for the null caption, whose start alone is no padding."""
+    model = encoder(order=order)
+    for caption in SEEN:
+        count = len(caption.split()) + 1
+        short, long = (model.predict_on_batch(rows([caption], length))[:, :count] for length in (count, 10))
+        np.testing.assert_allclose(long, short, atol=1e-5)
+
+
+def test_without_their_order_captions_of_the_same_words_are_one():
+    """At the start, for whose vector the others are a bag; with it they are two."""
+    for order in (True, False):
+        one, other = encoder(order=order).predict_on_batch(rows(SEEN))[:2, 0]
+        assert (abs(one - other).max() < 1e-5) == (not order)
+        assert order or abs(one).max() > 0.1
+
+
+def test_each_word_that_is_used_gets_a_gradient():
+    model = encoder(order=True)
+    tokens = rows(SEEN[2:])
+    weights = [ops.convert_to_tensor(one) for one in model.trainable_variables]
+    start = gradients(lambda *values: ops.sum(model.stateless_call(values, [], tokens)[0][:, 0] ** 3), *weights)[0]
+    used = np.unique(tokens[tokens > 0])
+    moved = np.abs(ops.convert_to_numpy(start)).max(axis=1)
+    assert (moved[used] > 1e-6).all()
+    np.testing.assert_array_equal(np.delete(moved, used), 0)
+
+
+# ---- the network
+
+
+@pytest.mark.parametrize(("order", "all_words"), [(True, True), (True, False), (False, False)])
+def test_the_network_equals_a_second_implementation(order, all_words):
+    model = network(order=order, all_words=all_words)
+    x_t, t = noise(4)
+    found = model.predict_on_batch([x_t, t, rows(SEEN)])
+    for i, row in enumerate(rows(SEEN)):
+        numbers = row[row > 0]
+        expected = Reference(model).captioned(x_t[i], t[i], numbers, (8, 16), 1, 2, 2, order=order, all_words=all_words)
+        np.testing.assert_allclose(found[i], expected, atol=2e-4)
+
+
+def test_captions_change_the_picture_and_belong_to_their_rows():
+    model = network(order=True, all_words=True)
+    x_t, t = noise(4)
+    same = [np.repeat(x_t[:1], 4, axis=0), np.repeat(t[1:2], 4), rows(SEEN)]
+    answers = model.predict_on_batch(same)
+    for i in range(4):
+        for j in range(i):
+            assert abs(answers[i] - answers[j]).max() > 1e-3, (SEEN[i], SEEN[j])
+    turned = model.predict_on_batch([part[::-1] for part in same])
+    np.testing.assert_allclose(turned, answers[::-1], atol=1e-5)
+
+
+def test_a_bag_of_words_cannot_tell_who_is_where():
+    """Two captions of the same words get one and the same answer, whatever the weights are."""
+    x_t, t = noise(1)
+    for order in (True, False):
+        model = network(order=order, all_words=False)
+        one, other = (model.predict_on_batch([x_t, t, rows([caption])]) for caption in SEEN[:2])
+        assert (abs(one - other).max() < 1e-5) == (not order)
+
+
+def test_every_arm_has_as_many_numbers():
+    """Where words enter changes what may be looked at, not the size; without their order there are no vectors for places."""
+    assert network(order=True, all_words=True).count_params() == network(order=True, all_words=False).count_params()
+    assert network(order=True, all_words=False).count_params() - network(order=False, all_words=False).count_params() == 80
