@@ -69,6 +69,7 @@ def captioned(
     text_blocks=2,
     order=True,
     all_words=True,
+    known=False,
     attention=None,
     heads=1,
     patch=1,
@@ -78,7 +79,9 @@ def captioned(
     Called with [x_t, t, tokens]; tokens: (B, length) int32, as `tokens` makes them. The vector of the start is added to the
     time's; all words' vectors are among the keys and values of every attention. words: the vocabulary, a list, kept for whoever
     makes tokens. text_width, text_blocks, order: of `encoder`. all_words: whether the attention may look at all words, or at the
-    start alone. Other arguments and errors as for `unet.unet`.
+    start alone. known: whether it is also told a part of the picture, and called with [x_t, t, tokens, known]: (B, size, size,
+    channels + 1), the picture where it is known and 0 elsewhere, and beside it 1 where it is known and 0 elsewhere (section 4.3).
+    Other arguments and errors as for `unet.unet`.
     """
     x_t, t, tokens = (
         Input((size, size, channels), name="x_t"),
@@ -89,5 +92,26 @@ def captioned(
     width = 4 * widths[0]
     embedding = layers.Add(dtype="float32")([time_embedding(t, width), layers.Dense(width, dtype="float32")(told[:, 0])])
     seen = ops.not_equal(tokens, PAD) if all_words else ops.equal(tokens, START)
-    x = backbone(x_t, embedding, widths, blocks, attention=attention, heads=heads, patch=patch, context=told, seen=seen)
-    return Model([x_t, t, tokens], x, name="captioned")
+    part = [Input((size, size, channels + 1), name="known")] if known else []
+    x = layers.Concatenate()([x_t, *part]) if known else x_t
+    looks = {"attention": attention, "heads": heads, "context": told, "seen": seen}
+    x = backbone(x, embedding, widths, blocks, channels=channels, patch=patch, **looks)
+    return Model([x_t, t, tokens, *part], x, name="captioned")
+
+
+def widen(network, narrow):
+    """Give a `captioned` with known=True the weights of one without, so that it begins with its answers, whatever is known.
+
+    The new input channels' weights are zero (Nichol et al. 2021, section 4.3). Raises ValueError unless nothing else differs.
+    """
+    shapes = [[tuple(weight.shape) for weight in one.weights] for one in (network, narrow)]
+    differ = [i for i, (wide, other) in enumerate(zip(*shapes, strict=False)) if wide != other]
+    if len(shapes[0]) != len(shapes[1]) or len(differ) != 1:
+        raise ValueError("network: expected the arguments of narrow except for known=True; their weights differ in other ways")
+    weights, channels = narrow.get_weights(), narrow.input_shape[0][-1]
+    kernel = weights[differ[0]]
+    pixels = kernel.shape[2] // channels  # of a patch
+    wide = np.zeros((*kernel.shape[:2], pixels, 2 * channels + 1, kernel.shape[-1]), kernel.dtype)
+    wide[:, :, :, :channels] = kernel.reshape(*kernel.shape[:2], pixels, channels, -1)
+    weights[differ[0]] = wide.reshape(shapes[0][differ[0]])
+    network.set_weights(weights)

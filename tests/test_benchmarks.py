@@ -22,7 +22,7 @@ import speed
 import table
 import weights as tool
 from lessons import ROOT
-from lessons_lib import data, judges, metrics, resize, scenes, schedule, training, unet, weights
+from lessons_lib import data, grammar, judges, metrics, resize, scenes, schedule, text, training, unet, weights
 from lessons_lib.layers import AdaptiveGroupNorm
 
 NUMBER = r"\d+(?:\.\d+)?"
@@ -468,3 +468,65 @@ def test_pictures_are_shown_with_their_small_ones(monkeypatch, few_glyphs):
         assert not np.any(x_t)
         np.testing.assert_array_equal(t, np.full(8, 1000))
     assert tool.complete(options | {"blind": True})["card"].items() <= run.card.items()
+
+
+def test_what_is_erased_is_a_rectangle_and_the_rest_is_told():
+    """With sides of 16 to 48 of 64 pixels and everywhere, other ones in each step, the same for a seed."""
+    images = np.random.default_rng(0).uniform(-1, 1, (50, 64, 64, 3)).astype(np.float32)
+    batches = tf.data.Dataset.from_tensors((images, np.arange(50))).repeat(20)
+    found = list(tool.erased(batches, 3))
+    sides, everywhere = [], np.zeros((64, 64))
+    for x_0, number, known in found:
+        np.testing.assert_array_equal(x_0, images)
+        np.testing.assert_array_equal(number, np.arange(50))
+        left = known[..., 3:].numpy()
+        np.testing.assert_array_equal(known[..., :3], images * left)
+        assert set(np.unique(left)) == {0, 1}
+        for gone in 1 - left[..., 0]:
+            rows, columns = gone.any(axis=1), gone.any(axis=0)
+            np.testing.assert_array_equal(gone, rows[:, None] & columns)
+            sides += [rows.sum(), columns.sum()]
+            everywhere += gone
+    assert (min(sides), max(sides)) == (16, 48)
+    assert np.mean(sides) == pytest.approx(32, abs=4 * 32 / np.sqrt(12 * len(sides)))
+    assert everywhere.min() > 0
+    assert (np.array(sides[:100]) != sides[100:200]).any()
+    again = next(iter(tool.erased(batches, 3)))
+    np.testing.assert_array_equal(again[2], found[0][2])
+
+
+def test_a_network_of_captions_is_trained_and_then_told_a_part(monkeypatch, tmp_path):
+    """As `scenes_by_caption` is: with tokens, some of them null; and one that goes on from it, with something erased."""
+    seen = []
+
+    def load(name, split, batch, **options):
+        rng = np.random.default_rng(0)
+        captions = ["a red ring by day", "a blue heart at night"] * 8
+        images = rng.uniform(-1, 1, (16, 16, 16, 3)).astype(np.float32)
+        return tf.data.Dataset.from_tensor_slices((images, captions)).batch(batch).repeat()
+
+    def fit(model, pairs, *rest, **options):
+        seen.append((model, list(pairs.take(20))))
+        return {"loss": [0.0]}
+
+    monkeypatch.setattr(data, "load", load)
+    monkeypatch.setattr(tool.training, "fit", fit)
+    options = tool.CAPTIONED | {"size": 16, "widths": [8], "text_width": 8, "steps": 20, "batch": 8}
+    run = tool.recipe(**options)
+    assert ", 10% of the captions hidden, weights averaged" in run.card["settings"]
+    tokens = np.concatenate([inputs[2] for inputs, *_ in seen[0][1]])
+    null = text.tokens([""], grammar.VOCABULARY)
+    share = (tokens == null).all(axis=1).mean()
+    assert abs(share - 0.1) < 4 * (0.1 * 0.9 / len(tokens)) ** 0.5
+    assert len(np.unique(tokens, axis=0)) == 3
+
+    for weight in run.model.weights:
+        weight.assign(np.random.default_rng(1).normal(0, 0.1, weight.shape))
+    monkeypatch.setattr(weights, "FOLDER", tmp_path)
+    training.save_weights(run.model, tmp_path / "base.weights.h5", run.card)
+    filler = tool.recipe(**options, known=True, start=str(tmp_path / "base.weights.h5"))
+    assert ", a rectangle erased, begun with " in filler.card["settings"]
+    (x_t, t, tokens, known), _, _ = seen[1][1][0]
+    assert known.shape == (8, 16, 16, 4)
+    expected = run.model.predict_on_batch([x_t, t, tokens])
+    np.testing.assert_allclose(filler.model.predict_on_batch([x_t, t, tokens, known]), expected, atol=1e-5)

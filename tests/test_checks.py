@@ -36,6 +36,7 @@ from lessons_lib.checks import (
     lesson_10,
     lesson_11,
     lesson_12,
+    lesson_13,
 )
 
 
@@ -245,6 +246,25 @@ def training_loss(x_0, noise, t, alpha_bar, network, factor, roll=0, one_t=False
     return total(np.square(network(np.sqrt(level) * x_0 + np.sqrt(1 - level) * noise, t, y) - noise))
 
 
+def masked_mean(vectors, tokens, start=0):
+    return np.stack([one[row > start].mean(axis=0) for one, row in zip(vectors, tokens, strict=True)])
+
+
+def corrected_share(observed, s, f):
+    return (observed - f) / (s - f)
+
+
+def attend_to_seen(q, k, v, seen, over=None, axis=-1, hide=lambda scores, seen: np.where(seen, scores, -1e9)):
+    scores = hide(np.einsum("bqc,bkc->bqk", q, k) / np.sqrt(over or q.shape[-1]), seen[:, None])
+    with np.errstate(invalid="ignore"):
+        weights = np.exp(scores) / np.exp(scores).sum(axis=axis, keepdims=True)
+    return np.einsum("bqk,bkc->bqc", weights, v)
+
+
+def by_keys(q, k, v, seen, **changes):
+    return attend_to_seen(q, k, v, seen, over=k.shape[1], **changes)
+
+
 @pytest.mark.parametrize(
     ("check", "right"),
     [
@@ -287,6 +307,9 @@ def training_loss(x_0, noise, t, alpha_bar, network, factor, roll=0, one_t=False
         (lesson_12.psnr_of, psnr_of),
         (lesson_12.training_loss, training_loss),
         (lesson_12.training_loss, lambda *a: float(training_loss(*a))),
+        (lesson_13.masked_mean, masked_mean),
+        (lesson_13.corrected_share, corrected_share),
+        (lesson_13.attend, attend_to_seen),
     ],
 )
 def test_a_right_answer_passes(check, right, capsys):
@@ -697,6 +720,42 @@ def test_a_right_answer_passes(check, right, capsys):
         (lesson_12.training_loss, lambda *a: training_loss(*a, roll=1, one_t=True, total=np.sum), "all three mistakes"),
         (lesson_12.training_loss, lambda *a: training_loss(*a) + 1, "the mean squared error of the guess at the noise"),
         (lesson_12.training_loss, lambda *a: training_loss(*a, total=lambda x: x.mean(axis=(1, 2, 3))), "expected one number"),
+        (lesson_13.masked_mean, lambda v, t: v.mean(axis=1), "not of all positions: padding counts"),
+        (lesson_13.masked_mean, lambda v, t: (v * (t > 0)[..., None]).mean(axis=1), "not by the length of the row"),
+        (lesson_13.masked_mean, lambda v, t: (v * (t > 0)[..., None]).sum(axis=1), "a mean, not a sum"),
+        (
+            lesson_13.masked_mean,
+            lambda v, t: (v * (t > 0)[..., None]).sum(axis=1) / (t > 0).sum() * len(t),
+            "a length of its own",
+        ),
+        (
+            lesson_13.masked_mean,
+            lambda v, t: (v * (t > 1)[..., None]).sum(axis=1) / (t > 0).sum(axis=1)[:, None],
+            "the start is a token",
+        ),
+        (lesson_13.masked_mean, lambda v, t: masked_mean(v, t) + 1, "a token that is 0 is padding"),
+        (lesson_13.masked_mean, lambda v, t: masked_mean(v, t)[0], r"expected shape \(3, 4\)"),
+        (lesson_13.corrected_share, lambda o, s, f: o / s, "take it away"),
+        (lesson_13.corrected_share, lambda o, s, f: (o - f) / s, "the denominator, too"),
+        (lesson_13.corrected_share, lambda o, s, f: o * s + (1 - o) * f, "what would be observed"),
+        (lesson_13.corrected_share, lambda o, s, f: (o - f) * (s - f), "divide by the difference"),
+        (lesson_13.corrected_share, lambda o, s, f: (o - f) / (1 - s + f), "that of the two error rates"),
+        (lesson_13.corrected_share, lambda o, s, f: o, r"observed = p s \+ \(1 - p\) f"),
+        (lesson_13.corrected_share, lambda o, s, f: [o, s], "expected one number"),
+        (lesson_13.attend, by_keys, "not of the number of keys"),
+        (lesson_13.attend, lambda *a: attend_to_seen(*a, axis=-2), "its weights for all keys sum to 1"),
+        (lesson_13.attend, lambda *a: attend_to_seen(*a, hide=np.multiply), "a score of 0 is a score like any other"),
+        (lesson_13.attend, lambda *a: attend_to_seen(*a, hide=lambda scores, seen: scores), "here all is"),
+        (lesson_13.attend, lambda *a: by_keys(*a, axis=-2), "NaN, 0 / 0. Hint: each query shares out"),
+        (lesson_13.attend, lambda *a: by_keys(*a, hide=np.multiply), "left: the length in the root and how keys are hidden"),
+        (
+            lesson_13.attend,
+            lambda *a: attend_to_seen(*a, axis=-2, hide=np.multiply),
+            "left: the axis of the sum and how keys are hidden",
+        ),
+        (lesson_13.attend, lambda *a: by_keys(*a, axis=-2, hide=np.multiply), "all three mistakes"),
+        (lesson_13.attend, lambda *a: attend_to_seen(*a) + 1, "over the keys that are seen, times v"),
+        (lesson_13.attend, lambda *a: attend_to_seen(*a)[0], "expected shape"),
     ],
 )
 def test_a_wrong_answer_is_told_what_was_expected(check, wrong, message):

@@ -125,6 +125,7 @@ def test_what_a_step_shows():
         ({"optimizer": "adam"}, "optimizer: expected 'muon', .*; received 'adam'"),
         ({"precision": "mixed_bfloat16"}, "precision: expected 'float32', .*; received 'mixed_bfloat16'"),
         ({"pairs": print}, "pairs: expected None, .*; received 'print'"),
+        ({"start": "digits"}, "start: expected None, .*; received 'digits'"),
         ({"steps": 30}, "steps: expected a multiple of 20; received 30"),
     ],
 )

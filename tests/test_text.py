@@ -155,3 +155,26 @@ def test_every_arm_has_as_many_numbers():
     """Where words enter changes what may be looked at, not the size; without their order there are no vectors for places."""
     assert network(order=True, all_words=True).count_params() == network(order=True, all_words=False).count_params()
     assert network(order=True, all_words=False).count_params() - network(order=False, all_words=False).count_params() == 80
+
+
+def test_a_widened_network_begins_with_the_same_answers():
+    """Whatever is known; and it can learn from what is known, which has weights of its own."""
+    narrow = network(order=True, all_words=True)
+    sizes = {"widths": (8, 16), "blocks": 1, "patch": 2, "text_width": 8, "length": 10}
+    wide = text.captioned(8, 2, words=WORDS, known=True, **sizes)
+    text.widen(wide, narrow)
+    (x_t, t), part = noise(4), np.random.default_rng(1).normal(size=(4, 8, 8, 3)).astype("float32")
+    answers = wide.predict_on_batch([x_t, t, rows(SEEN), part])
+    np.testing.assert_allclose(answers, narrow.predict_on_batch([x_t, t, rows(SEEN)]), atol=1e-5)
+    assert wide.count_params() - narrow.count_params() == 3 * 3 * 4 * 3 * 8
+    shake(wide, 0.1)
+    inputs = [x_t, t, rows(SEEN)]
+    assert abs(wide.predict_on_batch([*inputs, part]) - wide.predict_on_batch([*inputs, 0 * part])).max() > 1e-3
+
+
+def test_another_network_is_not_widened():
+    narrow = text.captioned(8, 2, (8, 16), 1, words=WORDS, patch=2, text_width=8)
+    for changes in ({"text_width": 16}, {"known": False}, {"text_blocks": 1}):
+        options = {"patch": 2, "text_width": 8, "known": True} | changes
+        with pytest.raises(ValueError, match="network: expected the arguments of narrow except for known=True"):
+            text.widen(text.captioned(8, 2, (8, 16), 1, words=WORDS, **options), narrow)

@@ -44,7 +44,7 @@ MODULES = [
     "files",
     "optimizers",
 ]
-MODULES += ["sampling", "metrics", "judges", "guidance", "editing", "resize", "prepared"]
+MODULES += ["sampling", "metrics", "judges", "guidance", "editing", "resize", "text", "grammar", "prepared"]
 
 INDEX = """{intro}
 

@@ -58,7 +58,14 @@ PACKAGED = {"digits": DIGITS, "digits_by_label": BY_LABEL, "scenes": SCENES, "fl
 CAPTIONED = SCENES | {"build": "text.captioned", "words": list(grammar.VOCABULARY), "label": "caption", "widths": [64, 80]}
 # The null caption is the start alone.
 CAPTIONED |= {"text_width": 48, "heads": 4, "null": (tuple(text.tokens([""], grammar.VOCABULARY)[0].tolist()),)}
-PACKAGED |= {"scenes_by_caption": CAPTIONED, "flowers_upsampler": UPSAMPLER, "flowers_regression": REGRESSION}
+# 3,000 steps, a few minutes, of what the network before knows already.
+FILLER = CAPTIONED | {"known": True, "start": "scenes_by_caption", "steps": 3000, "batch": 64, "rate": 1e-3}
+PACKAGED |= {
+    "scenes_by_caption": CAPTIONED,
+    "scenes_filler": FILLER,
+    "flowers_upsampler": UPSAMPLER,
+    "flowers_regression": REGRESSION,
+}
 CHECKPOINTS = Path("build/weights")
 CAPTIONS = {"seen": "test", "held out": "held_out"}  # which combinations are in captions, and the splits with them
 SETS = {"mnist": "MNIST", "scenes": "Scenes", "oxford_flowers102": "Oxford Flowers 102"}  # as people call them
@@ -150,6 +157,15 @@ def scenes_by_caption(folder=weights.FOLDER, checkpoints=CHECKPOINTS, images=500
         return f"all as captions say, as judges.read sees it, {images} each: {'; '.join(told)}; 25 steps, guidance {guided:g}"
 
     return packaged("scenes_by_caption", measured, folder, checkpoints, **options)
+
+
+def scenes_filler(folder=weights.FOLDER, checkpoints=CHECKPOINTS, images=500, **changes):
+    """The network before, which is also told a part of the picture: fine-tuned for a few minutes, as GLIDE is."""
+
+    def measured(run):
+        return f"loss {run.card['losses'][-1]:.4f} of what is erased and what is not; lesson 13's results tell more"
+
+    return packaged("scenes_filler", measured, folder, checkpoints, **FILLER | changes)
 
 
 def flowers(folder=weights.FOLDER, checkpoints=CHECKPOINTS, held_out="validation", images=1000, **changes):
@@ -294,6 +310,7 @@ def recipe(
     cut=None,
     factor=None,
     blind=False,
+    start=None,
     pairs=None,
     callbacks=(),
     **network,
@@ -304,7 +321,8 @@ def recipe(
     split, size, label: of `data.load`, and size of the network too; shift: of `schedule.shifted`. null, drop: of `data.noisify`.
     flip: whether half of the images, by lot, are turned left to right. cut: load images with this side, and cut squares of at
     least `size` pixels out of them (`augment.cut_out`). factor: of `unet.upsampler`, which sees each image shrunk by it. blind:
-    whether it sees nothing else, x_t being 0 and t the last, which makes of it a regression. pairs: a function of (batches,
+    whether it sees nothing else, x_t being 0 and t the last, which makes of it a regression. start: a packaged network with whose
+    weights it begins, `text.widen`ed: one that is told a part of the picture. pairs: a function of (batches,
     schedule, seed) that makes the pairs, in place of `data.noisify` with the target.
     """
     if steps > 20 and steps % 20:
@@ -314,6 +332,10 @@ def recipe(
     network = arguments(build, size, factor, network)
     noise = training.chain({"schedule": schedule, "T": 1000, "shift": shift})
     model = built(build, network, precision)
+    if start:
+        narrow = built(build, network | {"known": False}, precision)
+        weights.load_into(narrow, start)
+        text.widen(model, narrow)
     warm_up = steps // 24
     rates = keras.optimizers.schedules.CosineDecay(0.0, steps - warm_up, warmup_target=rate, warmup_steps=warm_up)
     model.compile(OPTIMIZERS[optimizer](rates, beta_2), "mse")
@@ -323,11 +345,13 @@ def recipe(
     images = flipped(images, seed) if flip else images
     if factor:
         images, null = images.map(lambda large: (large, resize.shrink(large, factor))), (None,)
+    if network.get("known"):
+        images, null = erased(images, seed), (*null, None)
     pairs = pairs(images, noise, seed) if pairs else data.noisify(images, noise, TARGETS[target], seed=seed, null=null, drop=drop)
     pairs = blinded(pairs, noise.T) if blind else pairs
     settings = {"seed": seed, "batch": batch, "schedule": schedule, "target": target, "source": source, "split": split}
     settings |= {"shift": shift, "null": null, "drop": drop if null else None, "flip": flip}
-    settings |= {name: value for name, value in {"cut": cut, "factor": factor, "blind": blind}.items() if value}
+    settings |= {name: value for name, value in {"cut": cut, "factor": factor, "blind": blind, "start": start}.items() if value}
     every = max(1, steps // 20)
     losses = training.fit(model, pairs, steps, checkpoints, settings=settings, average=average, every=every, callbacks=callbacks)
     card = told_of(
@@ -349,6 +373,7 @@ def recipe(
         drop=drop,
         cut=cut,
         blind=blind,
+        start=start,
     )
     card |= {"losses": [round(float(loss), 4) for loss in losses["loss"]]}
     return Run(model, average, noise, card)
@@ -396,6 +421,7 @@ def told_of(
     drop,
     cut,
     blind,
+    start,
 ):
     """What a card tells of a recipe's settings."""
     hidden = any(one is not None for one in null or ())  # None: never, in `data.noisify`
@@ -404,6 +430,7 @@ def told_of(
     changes += [f", squares cut out of {cut} pixels at random"] if cut else []
     changes += [", half of the images flipped"] if flip else []
     changes += [", x_t = 0 at the last t, so that only the small picture tells of the large one"] if blind else []
+    changes += [f", a rectangle erased, begun with {start}"] if start else []
     return {
         "build": build,
         "network": network,
@@ -439,6 +466,26 @@ def framed(images, seed, size):
     return images.enumerate().map(cut)
 
 
+def erased(images, seed):
+    """Batches with a further condition: of each image what is left beside a rectangle, 0 in it, and whether it is left, 0 or 1.
+
+    The rectangle's sides are a quarter to three quarters of the image's, its place by lot.
+    """
+
+    def erase(step, batch):
+        x_0, lot = batch[0], tf.random.stateless_uniform((tf.shape(batch[0])[0], 2, 2), [seed + 2, step])
+        size, pixel = x_0.shape[1], tf.range(x_0.shape[1], dtype=tf.float32) + 0.5
+        sides = size * (0.25 + 0.5 * lot[:, 0])
+        start = (size - sides) * lot[:, 1]  # of rows and of columns
+        rows, columns = (
+            tf.logical_and(pixel >= start[:, i, None], pixel < start[:, i, None] + sides[:, i, None]) for i in range(2)
+        )
+        left = 1 - tf.cast(rows[:, :, None, None] & columns[:, None, :, None], tf.float32)
+        return *batch, tf.concat([x_0 * left, left], axis=-1)
+
+    return images.enumerate().map(erase)
+
+
 def blinded(pairs, last):
     """Pairs of a network that is told a small picture, without x_t: it is 0, t the last, and no weight is left."""
 
@@ -462,7 +509,7 @@ def built(build, network, precision):
 def usual():
     """The recipe's settings without a word, as a table's cells name them."""
     settings = {name: one.default for name, one in inspect.signature(recipe).parameters.items()}
-    apart = ("checkpoints", "steps", "seed", "shift", "label", "null", "drop", "flip", "cut", "factor", "blind", "pairs")
+    apart = ("checkpoints", "steps", "seed", "shift", "label", "null", "drop", "flip", "cut", "factor", "blind", "start", "pairs")
     apart += ("callbacks", "network")
     return {name: value for name, value in settings.items() if name not in apart} | NETWORK
 
@@ -554,7 +601,17 @@ def described(source="mnist", split="train", size=None):
 
 
 if __name__ == "__main__":
-    every = (digits, classifier, digits_by_label, scenes, flowers, flowers_upsampler, flowers_regression, scenes_by_caption)
+    every = (
+        digits,
+        classifier,
+        digits_by_label,
+        scenes,
+        flowers,
+        flowers_upsampler,
+        flowers_regression,
+        scenes_by_caption,
+        scenes_filler,
+    )
     names = {one.__name__: one for one in every}
     chosen = " ".join(sys.argv[1:]).replace(",", " ").split()
     if not chosen or not set(chosen) <= names.keys():

@@ -1,0 +1,308 @@
+"""Lesson 13's cells: do pictures show what captions say, by how text enters, by guidance, and for combinations never seen."""
+
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+import weights as recipes
+from lessons_lib import data, editing, grammar, guidance, judges, metrics, resize, sampling, scenes, training
+from tables import Cell, flat
+
+NETWORK, FILLER = "scenes_by_caption", "scenes_filler"
+ARMS = {  # how text enters: whether the encoder is told the words' order, whether the picture's attention looks at all of them
+    "bag of words": {"order": False, "all_words": False},
+    "one vector": {"order": True, "all_words": False},
+    "all words": {"order": True, "all_words": True},
+}
+SPLITS = {"seen": "test", "held out": "held_out"}
+STRENGTHS = (0, 1, 2, 3, 5)
+GUIDED = 3  # where nothing else is said
+STEPS = 25  # of a walk
+LENGTH, SEEDS = 2400, (0,)  # of the arms' trainings
+BLUR, NOISE = 0.7, 0.1  # pixels; of a range of 2
+ROUNDS = (1, 5)  # of replacement, RePaint's U
+DRAWINGS = 16  # of one caption
+SEED = 1  # of what is drawn
+PART = 125  # pictures at once
+CHECKPOINTS = Path("build/tables")
+
+
+def cells(images=500, length=LENGTH, seeds=SEEDS, drawings=DRAWINGS):
+    """All of them."""
+    changes = {"as it is": np.asarray, "blurred": blurred, "noised": noised}
+    for name, change in changes.items():
+        settings = {"images": images, "blur": BLUR, "noise": NOISE}
+        yield Cell(f"reader, {name}", settings, (), partial(reader, change, images))
+    drawn = {"images": images, "steps": STEPS, "seed": SEED, "clip": True}
+    for name, arm in ARMS.items():
+        for seed in seeds:
+            settings = drawn | {"guidance": GUIDED, "training": length, "training_seed": seed, "recipe": changed(arm)}
+            for of, split in SPLITS.items():
+                yield Cell(f"{name}, {of}, seed {seed}", settings, (), partial(by_arm, name, length, seed, split, images))
+    for of, split in SPLITS.items():
+        for g in STRENGTHS:
+            yield Cell(f"{of}, guidance {g}", drawn | {"guidance": g}, (NETWORK,), partial(by_caption, split, images, g))
+    for g in STRENGTHS[1:]:
+        settings = drawn | {"images": drawings, "captions": images // drawings, "guidance": g}
+        yield Cell(f"what is left open, guidance {g}", settings, (NETWORK,), partial(open_to, images // drawings, drawings, g))
+    few = images // 2
+    for rounds in ROUNDS:
+        settings = drawn | {"images": few, "guidance": GUIDED, "rounds": rounds, "eta": 1.0}
+        name = f"change, replacement, {rounds} round{'s' * (rounds > 1)}"
+        yield Cell(name, settings, (NETWORK,), partial(changed_by, partial(replaced, rounds=rounds), few))
+    settings = drawn | {"images": few, "guidance": GUIDED, "eta": 1.0}
+    yield Cell("change, told what is known", settings, (FILLER,), partial(changed_by, told_what_is_known, few))
+    yield Cell("nearest of those trained with", drawn | {"guidance": GUIDED}, (NETWORK,), partial(nearest, images))
+
+
+# ---- captions and pictures
+
+
+@cache
+def captioned(split, images):
+    """The first real pictures of a split and their captions."""
+    ((pictures, captions),) = data.load("scenes", f"{split}[:{images}]", images, label="caption")
+    return pictures.numpy(), [caption.decode() for caption in captions.numpy()]
+
+
+def walked(conditioned, noise, captions, g, seed=SEED, eta=0.0):
+    """Pictures for captions, with so much guidance."""
+    c, u = (conditioned(told, batch_size=PART) for told in (captions, [""] * len(captions)))
+    predict_noise = {0: u, 1: c}.get(g) or guidance.guide(c, u, g)
+    shape = (len(captions), grammar.SIZE, grammar.SIZE, 3)
+    for state in sampling.sample(predict_noise, noise, shape, STEPS, eta=eta, seed=seed, clip=True):
+        x_t = state.x_t
+    return np.asarray(x_t)
+
+
+@cache
+def drawn_for(split, images, g):
+    """What the packaged network draws for a split's captions."""
+    conditioned, noise = training.load_weights(NETWORK)
+    return walked(conditioned, noise, captioned(split, images)[1], g)
+
+
+def by_caption(split, images, g):
+    """How well the packaged network obeys."""
+    return obeyed(captioned(split, images)[1], drawn_for(split, images, g))
+
+
+def by_arm(name, length, seed, split, images):
+    """The same of a network that was trained here."""
+    run, captions = trained(name, length, seed), captioned(split, images)[1]
+
+    def conditioned(captions, batch_size):
+        answer = guidance.given(run.model, recipes.tokens_of(run, captions), batch_size=batch_size)
+        return training.TARGETS[run.card["target"]](answer, run.noise)
+
+    return obeyed(captions, walked(conditioned, run.noise, captions, GUIDED))
+
+
+@cache
+def trained(name, length, seed):
+    """A network of the packaged one's recipe, shorter, in which text enters in this way."""
+    folder = CHECKPOINTS / f"text-{name.replace(' ', '-')}-{length}-{seed}"
+    return recipes.trained(folder, steps=length, seed=seed, **changed(ARMS[name]))
+
+
+def changed(arm):
+    """Its options."""
+    return {name: value for name, value in recipes.CAPTIONED.items() if name != "steps"} | {"batch": 64, "decay": 0.998} | arm
+
+
+# ---- what is counted
+
+
+def obeyed(captions, pictures):
+    """In what pictures show what captions say, for captions of one thing and of two, and of two by what is new in them.
+
+    read: the share that is a whole scene. all: of which moreover all is right; others: the same with another picture's caption.
+    The other aspects are of any scene whose things can be told apart, whole or not. bound: pairs, of captions of two colours and
+    two shapes, where these are right.
+    """
+    said, whole, parts = [grammar.told(one) for one in captions], judges.read(pictures), judges.read(pictures, fit=0.0)
+    right = [grammar.compare(*both) for both in zip(said, parts, strict=True)]
+    each = {aspect: np.array([one[aspect] for one in right], float) for aspect in grammar.ASPECTS}
+    each["read"] = np.array([scene is not None for scene in whole], float)
+    each["all"] = np.array([grammar.compare(*both)["all"] for both in zip(said, whole, strict=True)], float)
+    each["others"] = np.array([grammar.compare(*both)["all"] for both in zip(said[1:] + said[:1], whole, strict=True)], float)
+    things, new = np.array([len(scene.things) for scene in said]), np.array([unseen(scene) for scene in said])
+    groups = {"one": things == 1, "two": things == 2}
+    if new.any():
+        groups |= {"two_one_new": (things == 2) & (new == 1), "two_both_new": (things == 2) & (new == 2)}
+    numbers = {}
+    for name, group in groups.items():
+        numbers[f"{name}_count"] = int(group.sum())
+        numbers |= flat({f"{name}_{aspect}": mean(values[group]) for aspect, values in each.items()})
+    apart = np.array(
+        [len({thing.colour for thing in one.things}) == len({thing.shape for thing in one.things}) == 2 for one in said]
+    )
+    known = apart & (each["colours"] * each["shapes"] > 0)
+    return numbers | {"bound_count": int(known.sum())} | (flat({"bound": mean(each["pairs"][known])}) if known.sum() > 1 else {})
+
+
+def unseen(scene):
+    """How many of its things have a combination of colour and shape that was held out."""
+    return sum((thing.colour, thing.shape) in grammar.HELD_OUT for thing in scene.things)
+
+
+def reader(change, images):
+    """How well real pictures, changed in some way, are read: the reader's own errors."""
+    pictures, captions = captioned("test", images)
+    return obeyed(captions, change(pictures))
+
+
+def blurred(pictures):
+    """As by a lens."""
+    return ndimage.gaussian_filter(pictures, (0, BLUR, BLUR, 0))
+
+
+def noised(pictures):
+    """As by a sampler that stops early."""
+    return pictures + np.random.default_rng(SEED).normal(0, NOISE, pictures.shape).astype(np.float32)
+
+
+def open_to(captions, drawings, g):
+    """How much pictures for one caption differ, over how much real ones do: of one thing its place, and where the horizon is.
+
+    place: the variance of a thing's centre; pixels: of a pixel; both within a caption, over those of as many scenes by lot that
+    the caption is true of. large: the share of large things where no size is told.
+    """
+    told = [one for one in captioned("test", 500)[1] if len(grammar.told(one).things) == 1][:captions]
+    conditioned, noise = training.load_weights(NETWORK)
+    pictures = walked(conditioned, noise, [one for one in told for _ in range(drawings)], g)
+    real = np.stack([by_lot(grammar.told(one), i) for i, one in enumerate(one for one in told for _ in range(drawings))])
+    numbers = {}
+    spreads = {"place": places, "pixels": lambda images: images.reshape(len(images), -1)}
+    for name, of in spreads.items():
+        spread = [
+            np.array([np.nanvar(of(part), axis=0, ddof=1).mean() for part in np.split(images, captions)])
+            for images in (pictures, real)
+        ]
+        numbers[name] = ratio(*spread)
+    free = np.repeat([grammar.told(one).things[0].size == "" for one in told], drawings)
+    sizes = [scene.things[0].size == "large" for scene, ok in zip(judges.read(pictures), free, strict=True) if ok and scene]
+    return flat(numbers | {"large": mean(np.array(sizes, float))})
+
+
+# ---- a part of a picture
+
+
+def changed_by(way, images):
+    """How well a thing is replaced by another one: pictures of one thing, which is erased, and captions that name another.
+
+    all: the share that shows what the new caption says; seam: how much neighbours differ across the hole's border, over how much
+    the real picture's do there.
+    """
+    pictures, known, captions = holes(images)
+    answers = way(pictures, known, captions)
+    np.testing.assert_array_equal(np.where(known, answers, 0), np.where(known, pictures, 0))
+    said, seen = [grammar.told(one) for one in captions], judges.read(answers)
+    right = np.array([grammar.compare(*both)["all"] for both in zip(said, seen, strict=True)], float)
+    whole = np.array([scene is not None for scene in seen], float)
+    return flat({"all": mean(right), "read": mean(whole), "seam": ratio(across(answers, known), across(pictures, known))})
+
+
+@cache
+def holes(images):
+    """Pictures of one thing, where they are known, (N, 64, 64, 1), and captions with another thing of its size."""
+    real, _ = captioned("test", 4 * images)
+    rng, some = np.random.default_rng(SEED), []
+    for picture, scene in zip(real, judges.read(real), strict=True):
+        if scene and len(scene.things) == 1 and len(some) < images:
+            (thing,) = scene.things
+            reach = grammar.SIZES[thing.size] / 2 + 3
+            rows, columns = np.indices((grammar.SIZE, grammar.SIZE)) + 0.5
+            hole = (abs(columns - thing.x) < reach) & (rows > thing.y - reach) & (rows < thing.y + reach + 3)  # and its shadow
+            others = [
+                (colour, shape)
+                for colour in grammar.COLOURS
+                for shape in grammar.SHAPES
+                if colour != thing.colour and shape != thing.shape and (colour, shape) not in grammar.HELD_OUT
+            ]
+            colour, shape = others[rng.integers(len(others))]
+            place = grammar.spoken(scene.ground)[0]
+            some.append((picture, ~hole[..., None], f"a {thing.size} {colour} {shape} {place}"))
+    pictures, known, captions = zip(*some, strict=True)
+    return np.stack(pictures), np.stack(known), list(captions)
+
+
+def guided_by(conditioned, captions, *more):
+    """What a network answers, guided."""
+    return guidance.guide(*(conditioned(told, *more, batch_size=PART) for told in (captions, [""] * len(captions))), GUIDED)
+
+
+def replaced(pictures, known, captions, rounds):
+    """By the network for captions, with known pixels put back in each step (Lugmayr et al. 2022)."""
+    conditioned, noise = training.load_weights(NETWORK)
+    predict_noise = guided_by(conditioned, captions)
+    for state in editing.fill(predict_noise, noise, pictures, known, STEPS, repeats=rounds, seed=SEED, clip=True):
+        x_t = state.x_t
+    return np.asarray(x_t)
+
+
+def told_what_is_known(pictures, known, captions):
+    """By the network that is told the known pixels; they are put back into every guess, so that they stay exactly."""
+    conditioned, noise = training.load_weights(FILLER)
+    part = np.concatenate([pictures * known, known], axis=-1).astype(np.float32)
+    predict_noise = guidance.consistent(
+        guided_by(conditioned, captions, part), noise, lambda x_0: np.where(known, pictures, np.clip(x_0, -1, 1))
+    )
+    for state in sampling.sample(predict_noise, noise, pictures.shape, STEPS, eta=1.0, seed=SEED):
+        x_t = state.x_t
+    return np.where(known, pictures, x_t)
+
+
+def across(pictures, known):
+    """For each picture, the mean difference of neighbours of which one is known and the other is not."""
+    total, count = 0, 0
+    for axis in (1, 2):
+        border = np.diff(known.astype(int), axis=axis) != 0
+        total = total + np.sum(np.abs(np.diff(pictures, axis=axis)) * border, axis=(1, 2, 3)) / pictures.shape[-1]
+        count = count + np.sum(border, axis=(1, 2, 3))
+    return total / count
+
+
+def places(images):
+    """Centres of the first things, NaN where none can be read."""
+    return np.array([scene.things[0][3:] if scene else (np.nan, np.nan) for scene in judges.read(images)])
+
+
+def by_lot(said, number):
+    """A real picture of which a caption of one thing is true."""
+    rng = np.random.default_rng([SEED, number])
+    (thing,) = said.things
+    size = thing.size or ("small", "large")[rng.integers(2)]
+    margin = grammar.SIZES[size] / 2 + 2
+    x, y = rng.uniform(margin, grammar.SIZE - margin, 2)
+    picture = scenes.draw(grammar.Scene(said.ground, (thing._replace(size=size, x=x, y=y),), ""), rng)
+    return data.to_unit(picture).numpy()
+
+
+def nearest(images):
+    """How far drawn pictures, and real ones that were held out, are from the nearest one of the training set, root mean square.
+
+    At 16 x 16 pixels, in 0..255.
+    """
+    known = np.concatenate([small(batch.numpy()) for batch in data.load("scenes", "train", 1000, label=None)])
+    of = {"drawn": drawn_for("test", images, GUIDED), "real": captioned("test", images)[0]}
+    away = {name: 127.5 * metrics.nearest(small(pictures), known)[1] / known.shape[1] ** 0.5 for name, pictures in of.items()}
+    return flat({name: mean(values) for name, values in away.items()})
+
+
+def small(pictures):
+    """16 x 16 pixels, (N, 768)."""
+    return np.asarray(resize.shrink(pictures, 4)).reshape(len(pictures), -1)
+
+
+def mean(values):
+    """Mean and standard error."""
+    return metrics.Estimate(float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values))))
+
+
+def ratio(one, other):
+    """Of the means of two arrays, (N,), and its standard error, that of the second one included."""
+    value = np.mean(one) / np.mean(other)
+    return metrics.Estimate(float(value), float(np.std(one - value * other, ddof=1) / np.mean(other) / np.sqrt(len(one))))
