@@ -57,7 +57,13 @@ REGRESSION = UPSAMPLER | {"blind": True}
 PACKAGED = {"digits": DIGITS, "digits_by_label": BY_LABEL, "scenes": SCENES, "flowers": FLOWERS}
 CAPTIONED = SCENES | {"build": "text.captioned", "words": list(grammar.VOCABULARY), "label": "caption", "widths": [64, 80]}
 # The null caption is the start alone.
-CAPTIONED |= {"text_width": 48, "heads": 4, "null": (tuple(text.tokens([""], grammar.VOCABULARY)[0].tolist()),)}
+CAPTIONED |= {
+    "steps": 36_000,
+    "batch": 64,
+    "text_width": 48,
+    "heads": 4,
+    "null": (tuple(text.tokens([""], grammar.VOCABULARY)[0].tolist()),),
+}
 # 3,000 steps, a few minutes, of what the network before knows already.
 FILLER = CAPTIONED | {"known": True, "start": "scenes_by_caption", "steps": 3000, "batch": 64, "rate": 1e-3}
 PACKAGED |= {
