@@ -55,12 +55,12 @@ FLOWERS = SCENES | {"source": "oxford_flowers102", "split": "train+test", "steps
 UPSAMPLER = FLOWERS | {"build": "unet.upsampler", "steps": 10_000, "factor": 4, "cut": 96}
 REGRESSION = UPSAMPLER | {"blind": True}
 PACKAGED = {"digits": DIGITS, "digits_by_label": BY_LABEL, "scenes": SCENES, "flowers": FLOWERS}
-CAPTIONED = SCENES | {"build": "text.captioned", "words": list(grammar.VOCABULARY), "label": "caption", "widths": [64, 80]}
+CAPTIONED = SCENES | {"build": "text.captioned", "words": list(grammar.VOCABULARY), "label": "caption", "widths": [56, 80]}
 # The null caption is the start alone.
 CAPTIONED |= {
     "steps": 36_000,
     "batch": 64,
-    "text_width": 48,
+    "text_width": 64,
     "heads": 4,
     "null": (tuple(text.tokens([""], grammar.VOCABULARY)[0].tolist()),),
 }
