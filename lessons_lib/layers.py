@@ -102,7 +102,7 @@ class Attention(layers.Layer):
             k, v = (ops.concatenate(both, axis=2) for both in zip((k, v), of_context, strict=True))
         attended = ops.matmul(attention_weights(q, k, None if seen is None else seen[:, None, None]), v)
         attended = einops.rearrange(attended, "b heads n c -> b n (heads c)")
-        return ops.reshape(attended, (*ops.shape(queries_keys_values)[:-1], attended.shape[-1]))
+        return ops.reshape(attended, (-1, *ops.shape(queries_keys_values)[1:-1], attended.shape[-1]))
 
     def get_config(self):
         return {**super().get_config(), "heads": self.heads}

@@ -32,8 +32,8 @@ class Muon(keras.optimizers.Muon):
         return small or embedding or any(re.search(word, variable.path) for word in self.exclude_layers)
 
     def _muon_update_step(self, gradient, variable, lr, m):
-        matrix = (-1, gradient.shape[-1])
+        matrix = (-1, variable.shape[-1])  # which the gradient may not know, where the batch's size is open
         self.assign(m, self.momentum * m + gradient)
         looked_ahead = gradient + self.momentum * m if self.nesterov else m
         update = self.zeropower_via_newtonschulz5(ops.reshape(looked_ahead, matrix), self.ns_steps)
-        self.assign_sub(variable, ops.reshape(self.lr_adjust(lr * update), gradient.shape))
+        self.assign_sub(variable, ops.reshape(self.lr_adjust(lr * update), variable.shape))

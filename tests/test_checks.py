@@ -254,7 +254,7 @@ def corrected_share(observed, s, f):
     return (observed - f) / (s - f)
 
 
-def attend_to_seen(q, k, v, seen, over=None, axis=-1, hide=lambda scores, seen: np.where(seen, scores, -1e9)):
+def masked_attention(q, k, v, seen, over=None, axis=-1, hide=lambda scores, seen: np.where(seen, scores, -1e9)):
     scores = hide(np.einsum("bqc,bkc->bqk", q, k) / np.sqrt(over or q.shape[-1]), seen[:, None])
     with np.errstate(invalid="ignore"):
         weights = np.exp(scores) / np.exp(scores).sum(axis=axis, keepdims=True)
@@ -262,7 +262,7 @@ def attend_to_seen(q, k, v, seen, over=None, axis=-1, hide=lambda scores, seen: 
 
 
 def by_keys(q, k, v, seen, **changes):
-    return attend_to_seen(q, k, v, seen, over=k.shape[1], **changes)
+    return masked_attention(q, k, v, seen, over=k.shape[1], **changes)
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def by_keys(q, k, v, seen, **changes):
         (lesson_12.training_loss, lambda *a: float(training_loss(*a))),
         (lesson_13.masked_mean, masked_mean),
         (lesson_13.corrected_share, corrected_share),
-        (lesson_13.attend, attend_to_seen),
+        (lesson_13.masked_attention, masked_attention),
     ],
 )
 def test_a_right_answer_passes(check, right, capsys):
@@ -742,20 +742,24 @@ def test_a_right_answer_passes(check, right, capsys):
         (lesson_13.corrected_share, lambda o, s, f: (o - f) / (1 - s + f), "that of the two error rates"),
         (lesson_13.corrected_share, lambda o, s, f: o, r"observed = p s \+ \(1 - p\) f"),
         (lesson_13.corrected_share, lambda o, s, f: [o, s], "expected one number"),
-        (lesson_13.attend, by_keys, "not of the number of keys"),
-        (lesson_13.attend, lambda *a: attend_to_seen(*a, axis=-2), "its weights for all keys sum to 1"),
-        (lesson_13.attend, lambda *a: attend_to_seen(*a, hide=np.multiply), "a score of 0 is a score like any other"),
-        (lesson_13.attend, lambda *a: attend_to_seen(*a, hide=lambda scores, seen: scores), "here all is"),
-        (lesson_13.attend, lambda *a: by_keys(*a, axis=-2), "NaN, 0 / 0. Hint: each query shares out"),
-        (lesson_13.attend, lambda *a: by_keys(*a, hide=np.multiply), "left: the length in the root and how keys are hidden"),
+        (lesson_13.masked_attention, by_keys, "not of the number of keys"),
+        (lesson_13.masked_attention, lambda *a: masked_attention(*a, axis=-2), "its weights for all keys sum to 1"),
+        (lesson_13.masked_attention, lambda *a: masked_attention(*a, hide=np.multiply), "a score of 0 is a score like any other"),
+        (lesson_13.masked_attention, lambda *a: masked_attention(*a, hide=lambda scores, seen: scores), "here all is"),
+        (lesson_13.masked_attention, lambda *a: by_keys(*a, axis=-2), "NaN, 0 / 0. Hint: each query shares out"),
         (
-            lesson_13.attend,
-            lambda *a: attend_to_seen(*a, axis=-2, hide=np.multiply),
+            lesson_13.masked_attention,
+            lambda *a: by_keys(*a, hide=np.multiply),
+            "left: the length in the root and how keys are hidden",
+        ),
+        (
+            lesson_13.masked_attention,
+            lambda *a: masked_attention(*a, axis=-2, hide=np.multiply),
             "left: the axis of the sum and how keys are hidden",
         ),
-        (lesson_13.attend, lambda *a: by_keys(*a, axis=-2, hide=np.multiply), "all three mistakes"),
-        (lesson_13.attend, lambda *a: attend_to_seen(*a) + 1, "over the keys that are seen, times v"),
-        (lesson_13.attend, lambda *a: attend_to_seen(*a)[0], "expected shape"),
+        (lesson_13.masked_attention, lambda *a: by_keys(*a, axis=-2, hide=np.multiply), "all three mistakes"),
+        (lesson_13.masked_attention, lambda *a: masked_attention(*a) + 1, "over the keys that are seen, times v"),
+        (lesson_13.masked_attention, lambda *a: masked_attention(*a)[0], "expected shape"),
     ],
 )
 def test_a_wrong_answer_is_told_what_was_expected(check, wrong, message):

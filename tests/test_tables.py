@@ -3,9 +3,11 @@
 import functools
 import json
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tables
 import tables_08
@@ -13,8 +15,23 @@ import tables_09
 import tables_10
 import tables_11
 import tables_12
+import tables_13
 import weights as recipes
-from lessons_lib import data, grammar, guidance, judges, metrics, oracle, sampling, scenes, schedule, training, unet, weights
+from lessons_lib import (
+    data,
+    diffusion,
+    grammar,
+    guidance,
+    judges,
+    metrics,
+    oracle,
+    sampling,
+    scenes,
+    schedule,
+    training,
+    unet,
+    weights,
+)
 
 # ---- cells of any lesson
 
@@ -89,8 +106,8 @@ def test_results_are_read_with_the_weights_that_they_are_of(tmp_path, monkeypatc
     training.write_json(tmp_path / "99.json", table)
     with pytest.raises(weights.WeightsError, match=r"lesson 99: expected 'one' to be .* with .*make tables LESSONS=99"):
         weights.results("99")
-    for text in ("[1", None):
-        (tmp_path / "99.json").write_text(text) if text else (tmp_path / "99.json").unlink()
+    for damaged in ("[1", None):
+        (tmp_path / "99.json").write_text(damaged) if damaged else (tmp_path / "99.json").unlink()
         with pytest.raises(weights.WeightsError, match=r"results of lesson 99: expected 99\.json in "):
             weights.results("99")
 
@@ -869,3 +886,175 @@ def test_lesson_12_says_what_its_cells_say():
     gained = [of(f"small by {name}", "psnr").value - of(walk, "psnr").value for name in tables_12.FILTERS]
     assert np.round(gained, 1).tolist() == [0.3, -3.6, -4.5]
     assert all(better(f"small by {name}", walk, "detail") for name in ("bicubic", "every fourth pixel"))
+
+
+# ---- lesson 13's
+
+
+@pytest.fixture
+def few_scenes(monkeypatch):
+    """Scenes drawn here in place of the prepared set; each has a caption."""
+
+    @functools.cache
+    def captioned(split, images):
+        rngs = [np.random.default_rng([13, split == "held_out", i]) for i in range(images)]
+        some = [grammar.scene(rng, held_out=split == "held_out") for rng in rngs]
+        drawn = [(scenes.draw(scene, rng), grammar.caption(scene, rng)) for scene, rng in zip(some, rngs, strict=True)]
+        pictures, captions = zip(*drawn, strict=True)
+        return data.to_unit(np.stack(pictures)).numpy(), list(captions)
+
+    monkeypatch.setattr(tables_13, "captioned", captioned)
+    return captioned
+
+
+def test_every_cell_of_lesson_13_is_measured(few_scenes, monkeypatch, tmp_path):
+    """With networks that know nothing, but nearly so: grey pictures with a little noise."""
+    noise = schedule.shifted(schedule.cosine(), 64 / 28)
+
+    def conditioned(captions, *more, batch_size):
+        return lambda x_t, t: diffusion.to_noise(x_t, 0.1 * np.tanh(x_t), noise.at(t, like=x_t))
+
+    monkeypatch.setattr(tables_13, "STEPS", 2)
+    monkeypatch.setattr(tables.weights, "read", lambda name: {"sha256": name})
+    monkeypatch.setattr(tables_13, "ARMS", {"all words": {"order": True, "all_words": True}})
+    monkeypatch.setattr(tables_13, "SMALL", tables_13.SMALL | {"widths": [8], "text_width": 8})
+    tables_13.small_world()
+    monkeypatch.setattr(tables_13.training, "load_weights", lambda name: (conditioned, noise))
+    monkeypatch.setattr(tables_13.data, "load", lambda *a, **o: [tf.constant(few_scenes("test", 8)[0])])
+    table = tables.main("13", tables_13.cells(images=24, length=2, seeds=(0, 1), drawings=4), tmp_path)
+    names = ["reader, as it is", "reader, blurred", "reader, noised"]
+    names += ["all words, seed 0", "all words, seed 1"]
+    names += [f"{of}, guidance {g}" for of in ("seen", "held out") for g in (0, 1, 2, 3, 5)]
+    names += ["where it fails", *(f"what is left open, guidance {g}" for g in (1, 2, 3, 5))]
+    names += ["change, replacement, 1 round", "change, replacement, 5 rounds", "change, told what is known"]
+    assert list(table) == [*names, "nearest of those trained with"]
+    assert table["reader, as it is"]["one_all_value"] == table["reader, as it is"]["two_all_value"] == 1
+    assert table["seen, guidance 3"]["one_read_value"] == 0
+    assert {"seen_1_right_value", "new_1_words_value", "new_3_right_error"} < table["all words, seed 0"].keys()
+    assert {"two_one_new_all_value", "two_both_new_all_value", "one_all_value"} < table["held out, guidance 3"].keys()
+    assert table["nearest of those trained with"]["real_value"] > 0
+
+
+def test_the_small_world_is_what_lesson_13_says():
+    world = tables_13.small_world()
+    assert world.pictures.shape == (1296, 32, 32, 3)
+    assert len(np.unique(world.captions)) == 324
+    for number in (0, 100, 1295):
+        assert grammar.told(world.captions[number]).relation == "left"
+    counts = {bag: np.sum(world.bags == bag) // 4 for bag in set(world.bags[world.distinct])}
+    assert set(counts.values()) == {4}  # arrangements of the same words
+    assert world.distinct.mean() == pytest.approx(5 / 6 * 2 / 3)
+    assert len(np.unique(world.pictures.reshape(1296, -1), axis=0)) == 1296
+
+
+def test_what_pictures_show_is_counted(few_scenes):
+    """Real ones: all right with their own captions; with two colours exchanged, the sets are right and the pairs are not."""
+    pictures, captions = few_scenes("test", 200)
+    right = tables_13.obeyed(captions, pictures)
+    assert (right["one_all_value"], right["two_all_value"], right["bound_value"]) == (1, 1, 1)
+    assert right["one_count"] + right["two_count"] == 200
+    assert max(right["one_others_value"], right["two_others_value"]) < 0.05
+    exchanged = []
+    for caption in captions:
+        words, names = caption.split(), {spoken for name in grammar.COLOURS for spoken in grammar.spoken(name)}
+        places = [i for i, word in enumerate(words) if word in names]
+        for i, j in zip(places, places[::-1], strict=True):
+            words[i] = caption.split()[j]
+        exchanged.append(" ".join(words))
+    wrong = tables_13.obeyed(exchanged, pictures)
+    assert wrong["one_all_value"] == 1
+    assert wrong["two_colours_value"] == wrong["two_shapes_value"] == 1
+    assert wrong["bound_value"] == 0
+    assert wrong["bound_count"] == right["bound_count"] > 50
+    blank = tables_13.obeyed(captions, np.full_like(pictures, -0.1))
+    assert (blank["one_read_value"], blank["one_all_value"], blank["two_number_value"]) == (0, 0, 0)
+
+
+def test_guidance_is_applied_once(few_scenes, monkeypatch):
+    """The answer that `sample` gets is u + g (c - u), and one of the two where g is 0 or 1."""
+    asked = []
+
+    def conditioned(captions, batch_size):
+        return lambda x_t, t: np.full_like(x_t, 2.0 if captions[0] else 0.5)
+
+    def sample(predict_noise, noise, shape, *rest, **options):
+        asked.append(float(np.asarray(predict_noise(np.zeros(shape, np.float32), np.full(shape[0], 5))).max()))
+        yield SimpleNamespace(x_t=np.zeros(shape))
+
+    monkeypatch.setattr(tables_13.sampling, "sample", sample)
+    for g in (0, 1, 3):
+        tables_13.walked(conditioned, None, ["a red ring"], g)
+    assert asked == [0.5, 2.0, 5.0]
+
+
+def test_failures_are_counted_by_what_is_named(few_scenes, monkeypatch):
+    """Real pictures, but where a star is named, another one."""
+    pictures, captions = few_scenes("test", 300)
+    said = [grammar.told(caption) for caption in captions]
+    stars = np.array([scene.things[0].shape == "star" for scene in said])
+    monkeypatch.setattr(tables_13, "drawn_for", lambda *_: np.where(stars[:, None, None, None], -0.1, pictures))
+    found = tables_13.fails(300)
+    assert found["shape_star_value"] == 0
+    assert found["shape_ring_value"] == 1
+    assert 0 < found["colour_red_value"] < 1
+    assert found["two_same_shape_value"] > 0.5
+
+
+def test_new_combinations_are_counted(few_scenes):
+    for split, fewest in (("test", 0), ("held_out", 1)):
+        said = [grammar.told(caption) for caption in few_scenes(split, 100)[1]]
+        found = [tables_13.unseen(scene) for scene in said]
+        assert min(found) == fewest
+        assert max(found) == 2 * fewest
+    assert tables_13.unseen(grammar.told("a red triangle left of a red star")) == 1
+
+
+def test_what_is_left_open_varies_as_in_scenes(few_scenes, monkeypatch):
+    """Other scenes by lot of which the captions are true vary as much; one and the same picture for each does not vary."""
+
+    def fresh(conditioned, noise, captions, g):
+        return np.stack([tables_13.by_lot(grammar.told(caption), 1000 + i) for i, caption in enumerate(captions)])
+
+    monkeypatch.setattr(tables_13.training, "load_weights", lambda name: (None, None))
+    monkeypatch.setattr(tables_13, "walked", fresh)
+    found = tables_13.open_to(12, 12, 3)
+    for name in ("place", "pixels"):
+        assert abs(found[f"{name}_value"] - 1) < 4 * found[f"{name}_error"]
+        assert found[f"{name}_error"] < 0.2
+    assert abs(found["large_value"] - 0.5) < 4 * found["large_error"]
+    monkeypatch.setattr(
+        tables_13, "walked", lambda c, n, captions, g: fresh(c, n, captions, g)[np.arange(len(captions)) // 12 * 12]
+    )
+    found = tables_13.open_to(12, 12, 3)
+    assert (found["place_value"], found["pixels_value"]) == pytest.approx((0, 0), abs=1e-9)
+
+
+def test_a_scene_by_lot_is_what_the_caption_says(few_scenes):
+    said = [one for one in map(grammar.told, few_scenes("test", 60)[1]) if len(one.things) == 1]
+    seen = judges.read(np.stack([tables_13.by_lot(one, i) for i, one in enumerate(said)]))
+    assert all(grammar.compare(*both)["all"] for both in zip(said, seen, strict=True))
+
+
+def test_holes_hide_a_thing_and_its_shadow_and_ask_for_another(few_scenes):
+    pictures, known, captions = tables_13.holes(20)
+    scenes_of, said = judges.read(pictures), [grammar.told(caption) for caption in captions]
+    for picture, left, scene, asked in zip(pictures, known, scenes_of, said, strict=True):
+        away = abs(127.5 * (picture + 1) - grammar.COLOURS[scene.things[0].colour]).max(axis=-1) < 20
+        assert not (away & left[..., 0]).any()
+        assert 0.04 < 1 - left.mean() < 0.3
+        (one,), (other,) = scene.things, asked.things
+        assert (one.size, scene.ground) == (other.size, asked.ground)
+        assert one.colour != other.colour
+        assert one.shape != other.shape
+        assert (other.colour, other.shape) not in grammar.HELD_OUT
+
+
+def test_a_seam_is_what_changes_at_the_border():
+    known = np.ones((1, 8, 8, 1), bool)
+    known[0, 2:5, 3:6] = False
+    flat, raised = np.zeros((1, 8, 8, 3)), np.where(known, 0.0, 0.5) * np.ones(3)
+    assert tables_13.across(flat, known) == [0]
+    assert tables_13.across(raised, known) == [0.5]
+    elsewhere = flat.copy()
+    elsewhere[0, 3, 4] = 1  # within the hole
+    assert tables_13.across(elsewhere, known) == [0]

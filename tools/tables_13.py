@@ -1,14 +1,21 @@
 """Lesson 13's cells: do pictures show what captions say, by how text enters, by guidance, and for combinations never seen."""
 
 from functools import cache, partial
-from pathlib import Path
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
 import weights as recipes
-from lessons_lib import data, editing, grammar, guidance, judges, metrics, resize, sampling, scenes, training
+from lessons_lib import data, editing, grammar, guidance, judges, metrics, optimizers, resize, sampling, scenes, text, training
+from lessons_lib.schedule import cosine, shifted
 from tables import Cell, flat
+
+# isort: split
+# After lessons_lib, which keeps TensorFlow from greeting.
+import keras
+import tensorflow as tf
 
 NETWORK, FILLER = "scenes_by_caption", "scenes_filler"
 ARMS = {  # how text enters: whether the encoder is told the words' order, whether the picture's attention looks at all of them
@@ -20,13 +27,13 @@ SPLITS = {"seen": "test", "held out": "held_out"}
 STRENGTHS = (0, 1, 2, 3, 5)
 GUIDED = 3  # where nothing else is said
 STEPS = 25  # of a walk
-LENGTH, SEEDS = 2400, (0,)  # of the arms' trainings
+LENGTH, SEEDS, BATCH = 800, (0, 1, 2), 32  # of the arms' trainings, in a small world
+SMALL = {"size": 32, "channels": 3, "widths": [48], "blocks": 1, "heads": 4, "patch": 4, "text_width": 48}
 BLUR, NOISE = 0.7, 0.1  # pixels; of a range of 2
 ROUNDS = (1, 5)  # of replacement, RePaint's U
 DRAWINGS = 16  # of one caption
 SEED = 1  # of what is drawn
 PART = 125  # pictures at once
-CHECKPOINTS = Path("build/tables")
 
 
 def cells(images=500, length=LENGTH, seeds=SEEDS, drawings=DRAWINGS):
@@ -35,15 +42,17 @@ def cells(images=500, length=LENGTH, seeds=SEEDS, drawings=DRAWINGS):
     for name, change in changes.items():
         settings = {"images": images, "blur": BLUR, "noise": NOISE}
         yield Cell(f"reader, {name}", settings, (), partial(reader, change, images))
-    drawn = {"images": images, "steps": STEPS, "seed": SEED, "clip": True}
     for name, arm in ARMS.items():
         for seed in seeds:
-            settings = drawn | {"guidance": GUIDED, "training": length, "training_seed": seed, "recipe": changed(arm)}
-            for of, split in SPLITS.items():
-                yield Cell(f"{name}, {of}, seed {seed}", settings, (), partial(by_arm, name, length, seed, split, images))
+            settings = (
+                SMALL | arm | {"training": length, "training_seed": seed, "batch": BATCH, "images": images // 2, "steps": STEPS}
+            )
+            yield Cell(f"{name}, seed {seed}", settings, (), partial(by_arm, name, length, seed, images // 2))
+    drawn = {"images": images, "steps": STEPS, "seed": SEED, "clip": True}
     for of, split in SPLITS.items():
         for g in STRENGTHS:
             yield Cell(f"{of}, guidance {g}", drawn | {"guidance": g}, (NETWORK,), partial(by_caption, split, images, g))
+    yield Cell("where it fails", drawn | {"guidance": GUIDED}, (NETWORK,), partial(fails, images))
     for g in STRENGTHS[1:]:
         settings = drawn | {"images": drawings, "captions": images // drawings, "guidance": g}
         yield Cell(f"what is left open, guidance {g}", settings, (NETWORK,), partial(open_to, images // drawings, drawings, g))
@@ -89,27 +98,68 @@ def by_caption(split, images, g):
     return obeyed(captioned(split, images)[1], drawn_for(split, images, g))
 
 
-def by_arm(name, length, seed, split, images):
-    """The same of a network that was trained here."""
-    run, captions = trained(name, length, seed), captioned(split, images)[1]
+# ---- the small world, where all is known
 
-    def conditioned(captions, batch_size):
-        answer = guidance.given(run.model, recipes.tokens_of(run, captions), batch_size=batch_size)
-        return training.TARGETS[run.card["target"]](answer, run.noise)
 
-    return obeyed(captions, walked(conditioned, run.noise, captions, GUIDED))
+class World(NamedTuple):
+    """Pictures, (N, 32, 32, 3), their captions, and these captions' words in alphabetical order."""
+
+    pictures: np.ndarray
+    captions: np.ndarray
+    bags: np.ndarray
+    distinct: np.ndarray  # whether the two things' colours and shapes differ
 
 
 @cache
-def trained(name, length, seed):
-    """A network of the packaged one's recipe, shorter, in which text enters in this way."""
-    folder = CHECKPOINTS / f"text-{name.replace(' ', '-')}-{length}-{seed}"
-    return recipes.trained(folder, steps=length, seed=seed, **changed(ARMS[name]))
+def small_world():
+    """Two things side by side, of six colours, three shapes and two sizes each."""
+    things = list(product(("circle", "square", "star"), grammar.COLOURS, grammar.SIZES))
+    pictures, captions, distinct = [], [], []
+    for left, right in product(things, repeat=2):
+        scene = grammar.Scene("day", (grammar.Thing(*left, 17.0, 40.0), grammar.Thing(*right, 47.0, 40.0)), "left")
+        pictures.append(scenes.draw(scene, np.random.default_rng(5)))
+        phrases = [f"{'an' if colour == 'orange' else 'a'} {colour} {shape}" for shape, colour, _ in (left, right)]
+        captions.append(f"{phrases[0]} left of {phrases[1]} by day")
+        distinct.append(left[0] != right[0] and left[1] != right[1])
+    bags = [" ".join(sorted(caption.split())) for caption in captions]
+    small = np.asarray(resize.shrink(data.to_unit(np.stack(pictures)), 2))
+    return World(small, np.array(captions), np.array(bags), np.array(distinct))
 
 
-def changed(arm):
-    """Its options."""
-    return {name: value for name, value in recipes.CAPTIONED.items() if name != "steps"} | {"batch": 64, "decay": 0.998} | arm
+def by_arm(name, length, seed, images):
+    """How often a network in which text enters in this way draws what it was asked for, and how often at least the right words.
+
+    It is trained with four captions of five, "seen"; the others are new. As trained, and guided.
+    """
+    world, chain, rng = small_world(), shifted(cosine(), SMALL["size"] / 28), np.random.default_rng(seed)
+    every = np.unique(world.captions)
+    new = np.isin(world.captions, rng.choice(every, len(every) // 5, replace=False))
+    tokens = text.tokens(list(world.captions), grammar.VOCABULARY)
+    examples = tf.data.Dataset.from_tensor_slices((world.pictures[~new], tokens[~new])).shuffle(len(new), seed=seed).repeat()
+    null = recipes.CAPTIONED["null"]
+    pairs = data.noisify(examples.batch(BATCH, drop_remainder=True), chain, data.the_image, seed=seed, null=null, drop=0.1)
+    keras.utils.set_random_seed(seed)
+    network, average = text.captioned(**SMALL, words=grammar.VOCABULARY, **ARMS[name]), training.EMA(0.99)
+    warm_up = length // 24
+    rates = keras.optimizers.schedules.CosineDecay(0.0, length - warm_up, warmup_target=4e-3, warmup_steps=warm_up)
+    network.compile(optimizers.Muon(rates, adam_beta_2=0.99), "mse")
+    training.fit(network, pairs, length, average=average, every=length)
+    numbers = {}
+    for kind, some in {"seen": ~new, "new": new}.items():
+        rows = rng.choice(np.flatnonzero(some & world.distinct), images)
+        answers = [
+            training.from_x_0(guidance.given(network, told, batch_size=PART), chain)
+            for told in (tokens[rows], np.repeat(null, images, axis=0))
+        ]
+        for g in (1, GUIDED):
+            with average.applied():
+                *_, last = sampling.sample(
+                    guidance.guide(*answers, g), chain, (images, *world.pictures.shape[1:]), STEPS, seed=SEED, clip=True
+                )
+            found, _ = metrics.nearest(last.x_t, world.pictures)
+            right, words = world.captions[found] == world.captions[rows], world.bags[found] == world.bags[rows]
+            numbers |= {f"{kind}_{g}_right": mean(right.astype(float)), f"{kind}_{g}_words": mean(words.astype(float))}
+    return flat(numbers)
 
 
 # ---- what is counted
@@ -140,7 +190,23 @@ def obeyed(captions, pictures):
         [len({thing.colour for thing in one.things}) == len({thing.shape for thing in one.things}) == 2 for one in said]
     )
     known = apart & (each["colours"] * each["shapes"] > 0)
-    return numbers | {"bound_count": int(known.sum())} | (flat({"bound": mean(each["pairs"][known])}) if known.sum() > 1 else {})
+    return numbers | {"bound_count": int(known.sum())} | flat({"bound": mean(each["pairs"][known])})
+
+
+def fails(images):
+    """Of captions of one thing, all that is right by what they name; and of two, by whether their colours and shapes differ."""
+    captions, pictures = captioned("test", images)[1], drawn_for("test", images, GUIDED)
+    said = [grammar.told(one) for one in captions]
+    right = np.array([grammar.compare(*both)["all"] for both in zip(said, judges.read(pictures), strict=True)], float)
+    alone = np.array([len(scene.things) == 1 for scene in said])
+    groups = {}
+    for label, names in (grammar.LABELS | {"ground": grammar.GROUNDS}).items():
+        of = np.array([scene.ground if label == "ground" else getattr(scene.things[0], label) for scene in said])
+        groups |= {f"{label}_{name}": alone & (of == name) for name in names}
+    for label in ("colour", "shape"):
+        same = np.array([len({getattr(thing, label) for thing in scene.things}) == 1 for scene in said])
+        groups |= {f"two_same_{label}": ~alone & same, f"two_other_{label}": ~alone & ~same}
+    return flat({name: mean(right[group]) for name, group in groups.items()})
 
 
 def unseen(scene):
@@ -175,13 +241,9 @@ def open_to(captions, drawings, g):
     pictures = walked(conditioned, noise, [one for one in told for _ in range(drawings)], g)
     real = np.stack([by_lot(grammar.told(one), i) for i, one in enumerate(one for one in told for _ in range(drawings))])
     numbers = {}
-    spreads = {"place": places, "pixels": lambda images: images.reshape(len(images), -1)}
-    for name, of in spreads.items():
-        spread = [
-            np.array([np.nanvar(of(part), axis=0, ddof=1).mean() for part in np.split(images, captions)])
-            for images in (pictures, real)
-        ]
-        numbers[name] = ratio(*spread)
+    for name, of in {"place": places, "pixels": lambda images: images.reshape(len(images), -1)}.items():
+        spread = np.array([[variance(of(part)) for part in np.split(images, captions)] for images in (pictures, real)])
+        numbers[name] = ratio(*spread[:, np.isfinite(spread).all(axis=0)])
     free = np.repeat([grammar.told(one).things[0].size == "" for one in told], drawings)
     sizes = [scene.things[0].size == "large" for scene, ok in zip(judges.read(pictures), free, strict=True) if ok and scene]
     return flat(numbers | {"large": mean(np.array(sizes, float))})
@@ -266,8 +328,14 @@ def across(pictures, known):
 
 
 def places(images):
-    """Centres of the first things, NaN where none can be read."""
-    return np.array([scene.things[0][3:] if scene else (np.nan, np.nan) for scene in judges.read(images)])
+    """Centres of the things where there is one, (N, 2), N at most as many as there are images."""
+    alone = [scene for scene in judges.read(images) if scene and len(scene.things) == 1]
+    return np.array([scene.things[0][3:] for scene in alone], float).reshape(-1, 2)
+
+
+def variance(values):
+    """Of (N, D), the mean over D; NaN of less than two."""
+    return values.var(axis=0, ddof=1).mean() if len(values) > 1 else np.nan
 
 
 def by_lot(said, number):
@@ -298,11 +366,15 @@ def small(pictures):
 
 
 def mean(values):
-    """Mean and standard error."""
+    """Mean and standard error; NaN where there are too few to say."""
+    if len(values) < 2:
+        return metrics.Estimate(np.nan, np.nan)
     return metrics.Estimate(float(np.mean(values)), float(np.std(values, ddof=1) / np.sqrt(len(values))))
 
 
 def ratio(one, other):
     """Of the means of two arrays, (N,), and its standard error, that of the second one included."""
+    if len(one) < 2:
+        return metrics.Estimate(np.nan, np.nan)
     value = np.mean(one) / np.mean(other)
     return metrics.Estimate(float(value), float(np.std(one - value * other, ddof=1) / np.mean(other) / np.sqrt(len(one))))

@@ -59,7 +59,7 @@ CAPTIONED = SCENES | {"build": "text.captioned", "words": list(grammar.VOCABULAR
 # The null caption is the start alone.
 CAPTIONED |= {
     "steps": 36_000,
-    "batch": 64,
+    "batch": 32,
     "text_width": 64,
     "heads": 4,
     "null": (tuple(text.tokens([""], grammar.VOCABULARY)[0].tolist()),),

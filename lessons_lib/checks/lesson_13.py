@@ -50,7 +50,7 @@ def corrected_share(answer):
 
 
 @exercise(6)
-def attend(answer):
+def masked_attention(answer):
     """`answer(q, k, v, seen)`: attention with a mask (Vaswani et al. 2017, eq. 1); seen, (B, N), which keys may be looked at."""
     rng = np.random.default_rng(0)
     for shape, channels in (((2, 3, 5), 4), ((3, 4, 4), 2), ((1, 2, 6), 8)):
@@ -80,7 +80,7 @@ def attend(answer):
         mistakes |= {"all three mistakes are still there.": attention(**wrongs)}
         mistakes["nobody may look at what is not seen; here all is."] = attention(hide=lambda scores, _: scores)
         received = np.asarray(answer(q.copy(), k.copy(), v.copy(), seen.copy()))
-        told = f"attend with {queries} queries and {keys} keys"
+        told = f"masked_attention with {queries} queries and {keys} keys"
         expect(received.shape == q.shape, f"{told}: expected shape {q.shape}; received {received.shape}")
         expect(not np.isnan(received).any(), f"{told}: received NaN, 0 / 0. Hint: {hints['axis']}")
         compare(told, received, attention(), mistakes, "softmax(q k^T / sqrt(d)) over the keys that are seen, times v.")
