@@ -754,6 +754,17 @@ def test_a_network_with_conditions_comes_back_as_a_function_of_them(tmp_path):
         conditioned(labels, labels)
 
 
+def test_batches_of_open_size_can_be_learned_from():
+    """Where gradients of dense layers do not know their shapes, for batches of texts are not folded into rows beforehand."""
+    network = text.captioned(8, 1, [16], 1, words=["a", "red", "circle"], length=6, text_width=16)
+    network.compile(optimizers.Muon(1e-3), "mse")
+    rows = text.tokens(["a red circle"] * 6, ["a", "red", "circle"], 6)
+    images = np.random.default_rng(0).uniform(-1, 1, (6, 8, 8, 1)).astype(np.float32)
+    batches = tf.data.Dataset.from_tensor_slices((images, rows)).batch(2)
+    pairs = data.noisify(batches, schedule.cosine(50), null=(rows[0],))
+    assert np.isfinite(training.fit(network, pairs, 2, every=2)["loss"]).all()
+
+
 def test_a_network_of_captions_is_asked_in_its_own_words(tmp_path):
     """Those of its card, in its order, whatever a vocabulary has become since."""
     rng, path = np.random.default_rng(4), tmp_path / "net.weights.h5"

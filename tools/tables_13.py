@@ -202,7 +202,8 @@ def fails(images):
     groups = {}
     for label, names in (grammar.LABELS | {"ground": grammar.GROUNDS}).items():
         of = np.array([scene.ground if label == "ground" else getattr(scene.things[0], label) for scene in said])
-        groups |= {f"{label}_{name}": alone & (of == name) for name in names}
+        told = {f"{label}_{name}": alone & (of == name) for name in names} | {label: alone & (of == "")}  # the latter: not told
+        groups |= {name: group for name, group in told.items() if group.any()}
     for label in ("colour", "shape"):
         same = np.array([len({getattr(thing, label) for thing in scene.things}) == 1 for scene in said])
         groups |= {f"two_same_{label}": ~alone & same, f"two_other_{label}": ~alone & ~same}
