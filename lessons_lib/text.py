@@ -4,21 +4,21 @@ import numpy as np
 from keras import Input, layers, ops
 
 from lessons_lib.layers import Attention
-from lessons_lib.unet import Model, backbone, time_embedding
+from lessons_lib.unet import Model, backbone, check_positive, check_widths, time_embedding
 
 PAD, START = 0, 1  # what fills a row up, and what begins it
-LENGTH = 16  # tokens of a row: the start and fifteen words, of which the longest caption of `grammar` consists
+LENGTH = 16  # tokens of a row: the start and fifteen words, as many as the longest caption of `grammar` has
 
 
 def tokens(captions, words, length=LENGTH):
     """Captions as rows of numbers, (B, length) int32: the start, the words, and padding.
 
     captions: strings, of which "" says nothing: the null caption, a start alone. words: the vocabulary, whose order gives the
-    numbers, from 2 on. Raises ValueError for a word that is not in it, and for captions that are too long, instead of
-    leaving something out.
+    numbers, from 2 on. Raises ValueError for a word that is not in it and for captions that are too long, and TypeError for
+    anything but several strings.
     """
-    if isinstance(captions, str):
-        raise TypeError(f"captions: expected a list of strings; received the string {captions!r}")
+    if isinstance(captions, str) or not all(isinstance(caption, str) for caption in captions):
+        raise TypeError(f"captions: expected a list of strings; received {captions!r}")
     numbers = {word: number for number, word in enumerate(words, START + 1)}
     rows = np.full((len(captions), length), PAD, np.int32)
     for row, caption in zip(rows, captions, strict=True):
@@ -35,10 +35,10 @@ def tokens(captions, words, length=LENGTH):
 def encoder(tokens, words, width=64, blocks=2, heads=4, *, length=LENGTH, order=True):
     """A vector for each token that knows the others: a Transformer without a causal mask (Nichol et al. 2021, section 4.1).
 
-    tokens: (B, K), symbolic, K at most `length`. Gives (B, K, width), float32; at padding, of which no other vector knows,
-    nothing that is of use. words: how many the vocabulary has. blocks: each of attention and a network of one hidden layer, with
-    the normalisation before them (Xiong et al. 2020). order: whether it is told each token's place; if not, it can
-    tell captions of the same words apart by nothing, and is a bag of words.
+    tokens: (B, K), symbolic, K at most `length`. Gives (B, K, width), float32; the vectors at padding mean nothing, and no
+    other vector depends on them. words: how many the vocabulary has. blocks: each has attention and a network of one hidden
+    layer, with the normalisation before them (Xiong et al. 2020). order: whether it is told each token's place; if not, the
+    start's vector is the same for all captions of the same words, a bag of words.
     """
     exact = {"dtype": "float32"}
     x = layers.Embedding(words + START + 1, width, **exact)(tokens)
@@ -83,6 +83,8 @@ def captioned(
     channels + 1), the picture where it is known and 0 elsewhere, and beside it 1 where it is known and 0 elsewhere (section 4.3).
     Other arguments and errors as for `unet.unet`.
     """
+    check_positive(size=size, channels=channels, length=length, text_width=text_width, text_blocks=text_blocks)
+    check_widths(widths)
     x_t, t, tokens = (
         Input((size, size, channels), name="x_t"),
         Input((), dtype="int32", name="t"),

@@ -226,7 +226,7 @@ def load_weights(name):
     words = card["network"].get("words")
 
     def conditioned(*conditions, batch_size=None):
-        if words:
+        if words and conditions:  # without any, `given` says what is expected
             conditions = (text.tokens(conditions[0], words, model.input_shape[2][1]), *conditions[1:])
         return wrap(guidance.given(model, *conditions, batch_size=batch_size), noise)
 

@@ -20,7 +20,7 @@ def basic_unet(size=28, channels=1, output_activation=None):
     say, never goes below -0.28. Raises ValueError unless size is a positive multiple of 4 (it is halved twice) and channels is
     positive.
     """
-    _check_positive(channels=channels)
+    check_positive(channels=channels)
     if not isinstance(size, int) or size < 4 or size % 4:
         raise ValueError(f"size: expected a positive multiple of 4; received {size!r}")
 
@@ -51,8 +51,8 @@ def unet(size=28, channels=1, widths=(32, 64, 128), blocks=2, *, attention=None,
     are not positive integers, if size cannot be divided by patch and halved between the levels, if a width is no multiple of 8,
     or if there is no such level.
     """
-    _check_positive(size=size, channels=channels)
-    _check_widths(widths)
+    check_positive(size=size, channels=channels)
+    check_widths(widths)
     x_t, t = Input((size, size, channels), name="x_t"), Input((), dtype="int32", name="t")
     x = backbone(x_t, time_embedding(t, 4 * widths[0]), widths, blocks, attention=attention, heads=heads, patch=patch)
     return Model([x_t, t], x, name="unet")
@@ -64,8 +64,8 @@ def labelled(size=28, channels=1, widths=(32, 64, 128), blocks=2, *, classes=10,
     Called with [x_t, t, label]; label: (B,) int32, 0 to classes - 1, or classes, the null label, which stands for no class.
     Other arguments and errors as for `unet`; classes: a positive integer.
     """
-    _check_positive(size=size, channels=channels, classes=classes)
-    _check_widths(widths)
+    check_positive(size=size, channels=channels, classes=classes)
+    check_widths(widths)
     x_t, t, label = (
         Input((size, size, channels), name="x_t"),
         Input((), dtype="int32", name="t"),
@@ -83,8 +83,8 @@ def upsampler(size=28, channels=1, widths=(32, 64, 128), blocks=2, *, factor=4, 
     Called with [x_t, t, small]; small: (B, size / factor, size / factor, channels), each pixel of which becomes a square, as
     `resize.enlarge` has it. Other arguments and errors as for `unet`; factor: a positive integer that divides size.
     """
-    _check_positive(size=size, channels=channels, factor=factor)
-    _check_widths(widths)
+    check_positive(size=size, channels=channels, factor=factor)
+    check_widths(widths)
     if size % factor:
         raise ValueError(f"size: expected a multiple of {factor}, the factor; received {size}")
     x_t, t, small = (
@@ -105,7 +105,7 @@ def backbone(x_t, embedding, widths, blocks=2, *, channels=None, attention=None,
     size, channels), float32; without a word, those of x_t. context: (B, K, any), what every attention may look at as well, as
     a text's words; seen: (B, K) booleans, at which of them. Raises ValueError as `unet`.
     """
-    _check_widths(widths)
+    check_widths(widths)
     levels = range(len(widths))
     attention = levels[-1:] if attention is None else attention
     _check_sizes(x_t.shape, levels, blocks, attention, patch)
@@ -182,23 +182,25 @@ def flops(model):
     return int(sum(2 * np.prod(kernel.shape) * np.prod(positions) for kernel, positions in kernels))
 
 
-def _check_positive(**arguments):
+def check_positive(**arguments):
+    """Refuse arguments that are no positive integers, by name."""
     for argument, value in arguments.items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{argument}: expected a positive integer; received {value!r}")
 
 
-def _check_widths(widths):
+def check_widths(widths):
+    """Refuse anything but the channels of each level."""
     if not isinstance(widths, list | tuple) or not widths:
         raise ValueError(f"widths: expected the channels of each level, as a tuple; received {widths!r}")
-    _check_positive(**{f"widths[{level}]": width for level, width in enumerate(widths)})
+    check_positive(**{f"widths[{level}]": width for level, width in enumerate(widths)})
     if any(width % GROUPS for width in widths):
         raise ValueError(f"widths: expected multiples of {GROUPS}, the groups of a normalisation; received {widths!r}")
 
 
 def _check_sizes(shape, levels, blocks, attention, patch):
     """Refuse sizes of a U-Net that do not fit together."""
-    _check_positive(blocks=blocks, patch=patch)
+    check_positive(blocks=blocks, patch=patch)
     if isinstance(attention, int) or not set(attention) <= set(levels):
         raise ValueError(f"attention: expected a tuple of levels in 0..{levels[-1]}; received {attention!r}")
     step = patch * 2 ** levels[-1]

@@ -66,7 +66,8 @@ def test_another_order_of_the_words_gives_other_numbers():
             r"expected words that are known \(a, blue, .*\); received pink, dot in 'a pink dot'",
         ),
         (["a a a a a a a a a a"], ValueError, "expected at most 9 words; received 10: 'a a a"),
-        ("a red circle", TypeError, "expected a list of strings; received the string 'a red circle'"),
+        ("a red circle", TypeError, "expected a list of strings; received 'a red circle'"),
+        ([b"a red circle"], TypeError, r"expected a list of strings; received \[b'a red circle'\]"),
     ],
 )
 def test_what_cannot_be_numbers_is_refused(captions, error, message):
@@ -128,6 +129,20 @@ def test_the_network_equals_a_second_implementation(order, all_words):
         numbers = row[row > 0]
         expected = Reference(model).captioned(x_t[i], t[i], numbers, (8, 16), 1, 2, 2, order=order, all_words=all_words)
         np.testing.assert_allclose(found[i], expected, atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"widths": ()}, r"widths: expected the channels of each level, as a tuple; received \(\)"),
+        ({"text_width": 0}, "text_width: expected a positive integer; received 0"),
+        ({"text_width": 10}, "heads: expected a divisor of the 10 channels; received 4"),
+        ({"size": 9}, "size: expected a multiple of 2"),
+    ],
+)
+def test_a_network_that_cannot_be_built_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        text.captioned(**{"size": 8, "channels": 2, "widths": (8, 16), "blocks": 1, "words": WORDS, "text_width": 8} | change)
 
 
 def test_captions_change_the_picture_and_belong_to_their_rows():
