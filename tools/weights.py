@@ -56,10 +56,11 @@ UPSAMPLER = FLOWERS | {"build": "unet.upsampler", "steps": 10_000, "factor": 4, 
 REGRESSION = UPSAMPLER | {"blind": True}
 PACKAGED = {"digits": DIGITS, "digits_by_label": BY_LABEL, "scenes": SCENES, "flowers": FLOWERS}
 CAPTIONED = SCENES | {"build": "text.captioned", "words": list(grammar.VOCABULARY), "label": "caption", "widths": [56, 80]}
-# The null caption is the start alone.
+# The null caption is the start alone. bfloat16 is 1.3 times as fast here, on a processor that computes with it.
 CAPTIONED |= {
-    "steps": 36_000,
-    "batch": 32,
+    "steps": 22_000,
+    "batch": 64,
+    "precision": "mixed_bfloat16",
     "text_width": 64,
     "heads": 4,
     "null": (tuple(text.tokens([""], grammar.VOCABULARY)[0].tolist()),),
