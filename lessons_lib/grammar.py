@@ -98,7 +98,7 @@ def caption(scene, rng):
     def phrase(thing):
         told = [word(thing.size)] if rng.random() < 0.75 else []
         told += [word(thing.colour), word(thing.shape)]
-        return f"{'an' if told[0][0] in 'aeiou' else 'a'} {' '.join(told)}"
+        return f"{article(told[0])} {' '.join(told)}"
 
     first, *second = scene.things
     relation = scene.relation
@@ -182,6 +182,11 @@ def compare(said, seen):
 def spoken(name):
     """How captions say a name, ("small", "little", "tiny") for small."""
     return WORDS.get(name, (name,))
+
+
+def article(word):
+    """The one that stands before it."""
+    return "an" if word[0] in "aeiou" else "a"
 
 
 def check(scene):

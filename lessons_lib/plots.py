@@ -8,6 +8,7 @@ from collections import Counter
 from html import escape
 from itertools import cycle
 from pathlib import Path
+from textwrap import fill as wrapped
 from types import SimpleNamespace
 
 import imageio.v3 as iio
@@ -75,6 +76,29 @@ def show_filmstrip(rows, alt, *, row_labels=(), column_labels=(), low=-1.0):
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
+    return show(figure, alt, photo=images.shape[-1] == 3)
+
+
+def show_captioned(images, captions, alt, *, wrong=(), columns=8):
+    """Images under their captions, row by row; before the captions of those that are wrong is a cross.
+
+    images: (N, H, W, C), floats in [-1, 1], as for `show_images`; captions: N strings; wrong: N booleans, or none.
+    """
+    images = _checked("images", images, 4)
+    _check_count("columns", columns)
+    wrong = wrong if len(wrong) else [False] * len(images)
+    for argument, values in (("captions", captions), ("wrong", wrong)):
+        if len(values) != len(images):
+            raise ValueError(f"{argument}: expected {len(images)}, one for each image; received {len(values)}")
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(1.3 * columns, 1.75 * rows), layout="constrained", squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, image, caption, crossed in zip(grid.flat, images, captions, wrong):  # noqa: B905 (the last row may end early)
+        axes.imshow(_pixels(image, -1.0), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        text = wrapped(f"\u2717 {caption}" if crossed else caption, 20)
+        axes.set_title(text, fontsize=7, color=ORANGE if crossed else "black")
     return show(figure, alt, photo=images.shape[-1] == 3)
 
 

@@ -1,10 +1,12 @@
 """The built-in pictures in colour, each with its caption: one or two things on a ground, drawn on the spot. Needs no download."""
 
+from itertools import product
+
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image, ImageDraw, ImageFilter
 
-from lessons_lib.grammar import COLOURS, GROUNDS, LABELS, RELATIONS, SIZE, SIZES, Thing, caption, check, scene
+from lessons_lib.grammar import COLOURS, GROUNDS, LABELS, RELATIONS, SIZE, SIZES, Scene, Thing, article, caption, check, scene
 
 COUNTS = {"train": 20_000, "test": 2_000, "held_out": 2_000}
 FINE = 4  # drawn so many times as large, then averaged down: soft edges
@@ -34,6 +36,32 @@ def paint(large, thing):
     if thing.shape == "ring":
         pen.polygon([*(centre - corner + 0.5 * outline).ravel().tolist()], fill=0)
     large.paste(COLOURS[thing.colour], tuple(corner.tolist()), mask)
+
+
+def hole(thing):
+    """Where a thing and its shadow are, with 3 pixels around them: a box, (64, 64, 1) booleans."""
+    rows, columns = np.indices((SIZE, SIZE))[..., None] + 0.5
+    reach = SIZES[thing.size] / 2 + 3
+    return (abs(columns - thing.x) < reach) & (rows > thing.y - reach) & (rows < thing.y + reach + 3)
+
+
+def small_world():
+    """A world in which everything is known: two things side by side by day, always in the same places.
+
+    They are of three shapes, six colours and two sizes. Gives all its pictures, (1296, 32, 32, 3) float32 in [-1, 1], their
+    scenes, a list, and an array with a caption for each, which leaves the sizes open, so that it is true of four.
+    """
+    kinds = product(("circle", "square", "star"), COLOURS, SIZES)
+    world = [
+        Scene("day", (Thing(*left, 17.0, 40.0), Thing(*right, 47.0, 40.0)), "left") for left, right in product(kinds, repeat=2)
+    ]
+    pictures = np.stack([draw(one, np.random.default_rng(5)) for one in world]).astype(np.float32) / 127.5 - 1
+    small = pictures.reshape(len(world), SIZE // 2, 2, SIZE // 2, 2, 3).mean(axis=(2, 4))
+    captions = []
+    for one in world:
+        left, right = (f"{article(thing.colour)} {thing.colour} {thing.shape}" for thing in one.things)
+        captions.append(f"{left} left of {right} by day")
+    return small, world, np.array(captions)
 
 
 class Scenes(tfds.core.GeneratorBasedBuilder):

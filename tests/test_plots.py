@@ -50,6 +50,7 @@ def by_hand(photo):
         lambda alt: plots.show(Figure(), alt, photo=True),
         lambda alt: plots.show_images(PHOTOS, alt),
         lambda alt: plots.show_filmstrip([PHOTOS, PHOTOS], alt),
+        lambda alt: plots.show_captioned(PHOTOS, ["a red ring"] * len(PHOTOS), alt),
         lambda alt: plots.animate(np.stack([PHOTOS, -PHOTOS]), alt),
         lambda alt: plots.show(Figure(), alt),
         lambda alt: plots.show_images(DIGITS, alt),
@@ -149,6 +150,28 @@ def test_a_grid_shows_its_images():
     black = opened(plots.show_images(np.ones((4, 28, 28, 1)), "black", columns=2))
     white = opened(plots.show_images(-np.ones((4, 28, 28, 1)), "white", columns=2))
     assert black.mean() < 100 < 240 < white.mean()
+
+
+def test_captions_stand_above_their_images_and_wrong_ones_are_crossed(monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "show", lambda figure, alt, photo: figures.append(figure))
+    images = np.stack([np.full((8, 8, 3), value, np.float32) for value in (-1, 0, 1)])
+    told = ["a red ring", "a small purple heart to the left of a star", "a box"]
+    plots.show_captioned(images, told, "x", wrong=[False, True, False], columns=2)
+    shown = figures[0].axes
+    assert [axes.get_title() for axes in shown] == [told[0], "\u2717 a small purple\nheart to the left of\na star", told[2], ""]
+    assert [axes.title.get_color() for axes in shown[:3]] == ["black", plots.ORANGE, "black"]
+    assert [np.unique(axes.images[0].get_array()).tolist() for axes in shown[:3]] == [[0], [128], [255]]
+    assert not shown[3].images
+    plots.show_captioned(images, told, "x")
+    assert [axes.get_title()[0] for axes in figures[1].axes] == ["a"] * 3
+
+
+def test_captions_are_counted():
+    with pytest.raises(ValueError, match="captions: expected 3, one for each image; received 2"):
+        plots.show_captioned(PHOTOS[:3], ["a ring", "a box"], "x")
+    with pytest.raises(ValueError, match="wrong: expected 3, one for each image; received 1"):
+        plots.show_captioned(PHOTOS[:3], ["a ring"] * 3, "x", wrong=[True])
 
 
 def test_labels_are_counted():

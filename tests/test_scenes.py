@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from lessons_lib import data, grammar, scenes
+from lessons_lib import data, grammar, resize, scenes
 from lessons_lib.grammar import Scene, Thing
 
 MEANS = {  # what a word says, written down once more
@@ -299,3 +299,33 @@ ONE = Thing("star", "red", "small", 30, 30)
 def test_what_cannot_be_drawn_is_named(function, scene, message):
     with pytest.raises(ValueError, match=message):
         function(scene, np.random.default_rng(0))
+
+
+# ---- the small world, and holes
+
+
+def test_the_small_world_is_all_that_two_things_can_be_and_its_captions_are_true():
+    pictures, world, captions = scenes.small_world()
+    assert pictures.shape == (1296, 32, 32, 3)
+    assert pictures.dtype == np.float32
+    assert len(set(world)) == len(np.unique(pictures.reshape(1296, -1), axis=0)) == 1296 == (3 * 6 * 2) ** 2
+    assert set(Counter(captions.tolist()).values()) == {4}
+    for caption, one in zip(captions, world, strict=True):
+        assert grammar.compare(grammar.told(caption), one)["all"]
+    right = [[grammar.compare(grammar.told(captions[i]), one)["all"] for one in world] for i in (0, 500)]
+    assert np.sum(right, axis=1).tolist() == [4, 4]
+    large = data.to_unit(scenes.draw(world[77], np.random.default_rng(5)))[None]
+    np.testing.assert_allclose(pictures[77], resize.shrink(large, 2)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(("size", "shape"), [("small", "circle"), ("large", "star")])
+def test_a_hole_holds_a_thing_and_its_shadow(size, shape):
+    thing = Thing(shape, "red", size, 30.2, 41.7)
+    large = scenes._ground("snow", np.random.default_rng(3))
+    ground = np.asarray(large.resize((64, 64), scenes.Image.Resampling.BOX)).astype(int)
+    changed = np.abs(scenes.draw(Scene("snow", (thing,), ""), np.random.default_rng(3)) - ground).max(axis=-1, keepdims=True) > 2
+    hole = scenes.hole(thing)
+    assert hole.shape == (64, 64, 1)
+    assert changed.sum() > 60
+    assert not (changed & ~hole).any()
+    assert hole.sum() < 6 * changed.sum()

@@ -1,7 +1,6 @@
 """Lesson 13's cells: do pictures show what captions say, by how text enters, by guidance, and for combinations never seen."""
 
 from functools import cache, partial
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -112,18 +111,11 @@ class World(NamedTuple):
 
 @cache
 def small_world():
-    """Two things side by side, of six colours, three shapes and two sizes each."""
-    things = list(product(("circle", "square", "star"), grammar.COLOURS, grammar.SIZES))
-    pictures, captions, distinct = [], [], []
-    for left, right in product(things, repeat=2):
-        scene = grammar.Scene("day", (grammar.Thing(*left, 17.0, 40.0), grammar.Thing(*right, 47.0, 40.0)), "left")
-        pictures.append(scenes.draw(scene, np.random.default_rng(5)))
-        phrases = [f"{'an' if colour == 'orange' else 'a'} {colour} {shape}" for shape, colour, _ in (left, right)]
-        captions.append(f"{phrases[0]} left of {phrases[1]} by day")
-        distinct.append(left[0] != right[0] and left[1] != right[1])
+    """The library's, and what captions leave when their order is lost."""
+    pictures, world, captions = scenes.small_world()
     bags = [" ".join(sorted(caption.split())) for caption in captions]
-    small = np.asarray(resize.shrink(data.to_unit(np.stack(pictures)), 2))
-    return World(small, np.array(captions), np.array(bags), np.array(distinct))
+    distinct = [all(len({getattr(thing, label) for thing in one.things}) == 2 for label in ("colour", "shape")) for one in world]
+    return World(pictures, captions, np.array(bags), np.array(distinct))
 
 
 def by_arm(name, length, seed, images):
@@ -276,9 +268,6 @@ def holes(images):
     for picture, scene in zip(real, judges.read(real), strict=True):
         if scene and len(scene.things) == 1 and len(some) < images:
             (thing,) = scene.things
-            reach = grammar.SIZES[thing.size] / 2 + 3
-            rows, columns = np.indices((grammar.SIZE, grammar.SIZE)) + 0.5
-            hole = (abs(columns - thing.x) < reach) & (rows > thing.y - reach) & (rows < thing.y + reach + 3)  # and its shadow
             others = [
                 (colour, shape)
                 for colour in grammar.COLOURS
@@ -287,7 +276,7 @@ def holes(images):
             ]
             colour, shape = others[rng.integers(len(others))]
             place = grammar.spoken(scene.ground)[0]
-            some.append((picture, ~hole[..., None], f"a {thing.size} {colour} {shape} {place}"))
+            some.append((picture, ~scenes.hole(thing), f"a {thing.size} {colour} {shape} {place}"))
     pictures, known, captions = zip(*some, strict=True)
     return np.stack(pictures), np.stack(known), list(captions)
 
