@@ -29,7 +29,13 @@ STEPS = 25  # of a walk
 LENGTH, SEEDS, BATCH = 800, (0, 1, 2), 32  # of the arms' trainings, in a small world
 SMALL = {"size": 32, "channels": 3, "widths": [48], "blocks": 1, "heads": 4, "patch": 4, "text_width": 48}
 BLUR, NOISE = 0.7, 0.1  # pixels; of a range of 2
-ROUNDS = (1, 5)  # of replacement, RePaint's U
+WAYS = {  # how known pixels are kept: in which network's states, in how many rounds (RePaint's U), or in its guesses of x_0
+    "states": {"told": False, "guesses": False, "rounds": 1},
+    "states, 5 rounds": {"told": False, "guesses": False, "rounds": 5},
+    "guesses": {"told": False, "guesses": True, "rounds": 1},
+    "told, states": {"told": True, "guesses": False, "rounds": 1},
+    "told, guesses": {"told": True, "guesses": True, "rounds": 1},
+}
 DRAWINGS = 16  # of one caption
 SEED = 1  # of what is drawn
 PART = 125  # pictures at once
@@ -56,12 +62,10 @@ def cells(images=500, length=LENGTH, seeds=SEEDS, drawings=DRAWINGS):
         settings = drawn | {"images": drawings, "captions": images // drawings, "guidance": g}
         yield Cell(f"what is left open, guidance {g}", settings, (NETWORK,), partial(open_to, images // drawings, drawings, g))
     few = images // 2
-    for rounds in ROUNDS:
-        settings = drawn | {"images": few, "guidance": GUIDED, "rounds": rounds, "eta": 1.0}
-        name = f"change, replacement, {rounds} round{'s' * (rounds > 1)}"
-        yield Cell(name, settings, (NETWORK,), partial(changed_by, partial(replaced, rounds=rounds), few))
-    settings = drawn | {"images": few, "guidance": GUIDED, "eta": 1.0}
-    yield Cell("change, told what is known", settings, (FILLER,), partial(changed_by, told_what_is_known, few))
+    for name, way in WAYS.items():
+        settings = drawn | {"images": few, "guidance": GUIDED, "eta": 1.0} | way
+        network = FILLER if way["told"] else NETWORK
+        yield Cell(f"change, {name}", settings, (network,), partial(changed_by, partial(filled, **way), few))
     yield Cell("nearest of those trained with", drawn | {"guidance": GUIDED}, (NETWORK,), partial(nearest, images))
 
 
@@ -121,15 +125,16 @@ def small_world():
 def by_arm(name, length, seed, images):
     """How often a network in which text enters in this way draws what it was asked for, and how often at least the right words.
 
-    It is trained with four captions of five, "seen"; the others are new. As trained, and guided.
+    It is trained with four bags of words of five and all their captions, "seen"; the others are new. As trained, and guided.
     """
     world, chain, rng = small_world(), shifted(cosine(), SMALL["size"] / 28), np.random.default_rng(seed)
-    every = np.unique(world.captions)
-    new = np.isin(world.captions, rng.choice(every, len(every) // 5, replace=False))
+    every = np.unique(world.bags)
+    new = np.isin(world.bags, rng.choice(every, len(every) // 5, replace=False))
     tokens = text.tokens(list(world.captions), grammar.VOCABULARY)
-    examples = tf.data.Dataset.from_tensor_slices((world.pictures[~new], tokens[~new])).shuffle(len(new), seed=seed).repeat()
+    rows = tf.data.Dataset.from_tensor_slices(rng.choice(np.flatnonzero(~new), (length, BATCH)))
+    examples = rows.map(lambda some: (tf.gather(world.pictures, some), tf.gather(tokens, some)))
     null = recipes.CAPTIONED["null"]
-    pairs = data.noisify(examples.batch(BATCH, drop_remainder=True), chain, data.the_image, seed=seed, null=null, drop=0.1)
+    pairs = data.noisify(examples, chain, data.the_image, seed=seed, null=null, drop=0.1)
     keras.utils.set_random_seed(seed)
     network, average = text.captioned(**SMALL, words=grammar.VOCABULARY, **ARMS[name]), training.EMA(0.99)
     warm_up = length // 24
@@ -160,16 +165,19 @@ def by_arm(name, length, seed, images):
 def obeyed(captions, pictures):
     """In what pictures show what captions say, for captions of one thing and of two, and of two by what is new in them.
 
-    read: the share that is a whole scene. all: of which moreover all is right; others: the same with another picture's caption.
-    The other aspects are of any scene whose things can be told apart, whole or not. bound: pairs, of captions of two colours and
-    two shapes, where these are right.
+    read: the share that is a whole scene. all: of which moreover all is right; almost: the same with captions of which one word
+    is changed. The other aspects are of any scene whose things can be told apart, whole or not. bound: pairs, of captions of two
+    colours and two shapes, where these are right.
     """
     said, whole, parts = [grammar.told(one) for one in captions], judges.read(pictures), judges.read(pictures, fit=0.0)
     right = [grammar.compare(*both) for both in zip(said, parts, strict=True)]
     each = {aspect: np.array([one[aspect] for one in right], float) for aspect in grammar.ASPECTS}
     each["read"] = np.array([scene is not None for scene in whole], float)
     each["all"] = np.array([grammar.compare(*both)["all"] for both in zip(said, whole, strict=True)], float)
-    each["others"] = np.array([grammar.compare(*both)["all"] for both in zip(said[1:] + said[:1], whole, strict=True)], float)
+    rng = np.random.default_rng(SEED)
+    each["almost"] = np.array(
+        [grammar.compare(almost(one, rng), scene)["all"] for one, scene in zip(said, whole, strict=True)], float
+    )
     things, new = np.array([len(scene.things) for scene in said]), np.array([unseen(scene) for scene in said])
     groups = {"one": things == 1, "two": things == 2}
     if new.any():
@@ -185,6 +193,28 @@ def obeyed(captions, pictures):
     return numbers | {"bound_count": int(known.sum())} | flat({"bound": mean(each["pairs"][known])})
 
 
+def almost(said, rng):
+    """A caption's scene with another ground, relation, or colour, shape or told size of a thing, by lot."""
+
+    def another(names, now):
+        left = [name for name in names if name != now]
+        return left[rng.integers(len(left))]
+
+    places = [(i, label) for i, thing in enumerate(said.things) for label in grammar.LABELS if getattr(thing, label)]
+    places += [(None, "ground")] + [(None, "relation")] * (
+        len({thing[:2] for thing in said.things}) == 2
+    )  # of two alike, any is true
+    i, label = places[rng.integers(len(places))]
+    if i is None:
+        return said._replace(
+            **{label: another(grammar.GROUNDS if label == "ground" else grammar.RELATIONS, getattr(said, label))}
+        )
+    thing = said.things[i]
+    things = list(said.things)
+    things[i] = thing._replace(**{label: another(grammar.LABELS[label], getattr(thing, label))})
+    return said._replace(things=tuple(things))
+
+
 def fails(images):
     """Of captions of one thing, all that is right by what they name; and of two, by whether their colours and shapes differ."""
     captions, pictures = captioned("test", images)[1], drawn_for("test", images, GUIDED)
@@ -194,11 +224,11 @@ def fails(images):
     groups = {}
     for label, names in (grammar.LABELS | {"ground": grammar.GROUNDS}).items():
         of = np.array([scene.ground if label == "ground" else getattr(scene.things[0], label) for scene in said])
-        told = {f"{label}_{name}": alone & (of == name) for name in names} | {label: alone & (of == "")}  # the latter: not told
+        told = {f"{label}_{name}": alone & (of == name) for name in names} | {f"{label}_not_given": alone & (of == "")}
         groups |= {name: group for name, group in told.items() if group.any()}
     for label in ("colour", "shape"):
         same = np.array([len({getattr(thing, label) for thing in scene.things}) == 1 for scene in said])
-        groups |= {f"two_same_{label}": ~alone & same, f"two_other_{label}": ~alone & ~same}
+        groups |= {f"two_same_{label}": ~alone & same, f"two_different_{label}s": ~alone & ~same}
     return flat({name: mean(right[group]) for name, group in groups.items()})
 
 
@@ -226,15 +256,15 @@ def noised(pictures):
 def open_to(captions, drawings, g):
     """How much pictures for one caption differ, over how much real ones do: of one thing its place, and where the horizon is.
 
-    place: the variance of a thing's centre; pixels: of a pixel; both within a caption, over those of as many scenes by lot that
-    the caption is true of. large: the share of large things where no size is told.
+    position: the variance of a thing's centre; pixels: of a pixel; both within a caption, over those of as many scenes by lot
+    that the caption is true of. large: the share of large things where no size is told.
     """
     told = [one for one in captioned("test", 500)[1] if len(grammar.told(one).things) == 1][:captions]
     conditioned, noise = training.load_weights(NETWORK)
     pictures = walked(conditioned, noise, [one for one in told for _ in range(drawings)], g)
     real = np.stack([by_lot(grammar.told(one), i) for i, one in enumerate(one for one in told for _ in range(drawings))])
     numbers = {}
-    for name, of in {"place": places, "pixels": lambda images: images.reshape(len(images), -1)}.items():
+    for name, of in {"position": places, "pixels": lambda images: images.reshape(len(images), -1)}.items():
         spread = np.array([[variance(of(part)) for part in np.split(images, captions)] for images in (pictures, real)])
         numbers[name] = ratio(*spread[:, np.isfinite(spread).all(axis=0)])
     free = np.repeat([grammar.told(one).things[0].size == "" for one in told], drawings)
@@ -281,28 +311,18 @@ def holes(images):
     return np.stack(pictures), np.stack(known), list(captions)
 
 
-def guided_by(conditioned, captions, *more):
-    """What a network answers, guided."""
-    return guidance.guide(*(conditioned(told, *more, batch_size=PART) for told in (captions, [""] * len(captions))), GUIDED)
-
-
-def replaced(pictures, known, captions, rounds):
-    """By the network for captions, with known pixels put back in each step (Lugmayr et al. 2022)."""
-    conditioned, noise = training.load_weights(NETWORK)
-    predict_noise = guided_by(conditioned, captions)
-    for state in editing.fill(predict_noise, noise, pictures, known, STEPS, repeats=rounds, seed=SEED, clip=True):
-        x_t = state.x_t
-    return np.asarray(x_t)
-
-
-def told_what_is_known(pictures, known, captions):
-    """By the network that is told the known pixels; they are put back into every guess, so that they stay exactly."""
-    conditioned, noise = training.load_weights(FILLER)
-    part = np.concatenate([pictures * known, known], axis=-1).astype(np.float32)
-    predict_noise = guidance.consistent(
-        guided_by(conditioned, captions, part), noise, lambda x_0: np.where(known, pictures, np.clip(x_0, -1, 1))
-    )
-    for state in sampling.sample(predict_noise, noise, pictures.shape, STEPS, eta=1.0, seed=SEED):
+def filled(pictures, known, captions, *, told, guesses, rounds):
+    """By the network for captions or the one that is told what is known, with known pixels put into states or guesses."""
+    conditioned, noise = training.load_weights(FILLER if told else NETWORK)
+    more = (np.concatenate([pictures * known, known], axis=-1).astype(np.float32),) if told else ()
+    answers = (conditioned(of, *more, batch_size=PART) for of in (captions, [""] * len(captions)))
+    predict_noise = guidance.guide(*answers, GUIDED)
+    if guesses:
+        mend = guidance.consistent(predict_noise, noise, lambda x_0: np.where(known, pictures, np.clip(x_0, -1, 1)))
+        walk = sampling.sample(mend, noise, pictures.shape, STEPS, eta=1.0, seed=SEED)
+    else:
+        walk = editing.fill(predict_noise, noise, pictures, known, STEPS, repeats=rounds, seed=SEED, clip=True)
+    for state in walk:
         x_t = state.x_t
     return np.where(known, pictures, x_t)
 
