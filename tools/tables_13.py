@@ -201,17 +201,16 @@ def almost(said, rng):
         return left[rng.integers(len(left))]
 
     places = [(i, label) for i, thing in enumerate(said.things) for label in grammar.LABELS if getattr(thing, label)]
-    places += [(None, "ground")] + [(None, "relation")] * (
-        len({thing[:2] for thing in said.things}) == 2
-    )  # of two alike, any is true
+    places.append((None, "ground"))
+    if len({thing[:2] for thing in said.things}) == 2:  # of two alike, every relation may be true
+        places.append((None, "relation"))
     i, label = places[rng.integers(len(places))]
-    if i is None:
-        return said._replace(
-            **{label: another(grammar.GROUNDS if label == "ground" else grammar.RELATIONS, getattr(said, label))}
-        )
-    thing = said.things[i]
+    if label == "ground":
+        return said._replace(ground=another(grammar.GROUNDS, said.ground))
+    if label == "relation":
+        return said._replace(relation=another(grammar.RELATIONS, said.relation))
     things = list(said.things)
-    things[i] = thing._replace(**{label: another(grammar.LABELS[label], getattr(thing, label))})
+    things[i] = things[i]._replace(**{label: another(grammar.LABELS[label], getattr(things[i], label))})
     return said._replace(things=tuple(things))
 
 
@@ -254,7 +253,7 @@ def noised(pictures):
 
 
 def open_to(captions, drawings, g):
-    """How much pictures for one caption differ, over how much real ones do: of one thing its place, and where the horizon is.
+    """How much pictures for one caption differ, over how much real ones do: of one thing its position, and where the horizon is.
 
     position: the variance of a thing's centre; pixels: of a pixel; both within a caption, over those of as many scenes by lot
     that the caption is true of. large: the share of large things where no size is told.
@@ -324,7 +323,7 @@ def filled(pictures, known, captions, *, told, guesses, rounds):
         walk = editing.fill(predict_noise, noise, pictures, known, STEPS, repeats=rounds, seed=SEED, clip=True)
     for state in walk:
         x_t = state.x_t
-    return np.where(known, pictures, x_t)
+    return np.where(known, pictures, x_t) if guesses else np.asarray(x_t)
 
 
 def across(pictures, known):
