@@ -1068,7 +1068,7 @@ def test_what_is_left_open_varies_as_in_scenes(few_scenes, monkeypatch):
     monkeypatch.setattr(tables_13.training, "load_weights", lambda name: (None, None))
     monkeypatch.setattr(tables_13, "walked", fresh)
     found = tables_13.open_to(12, 12, 3)
-    for name in ("place", "pixels"):
+    for name in ("position", "pixels"):
         assert abs(found[f"{name}_value"] - 1) < 4 * found[f"{name}_error"]
         assert found[f"{name}_error"] < 0.2
     assert abs(found["large_value"] - 0.5) < 4 * found["large_error"]
@@ -1076,7 +1076,7 @@ def test_what_is_left_open_varies_as_in_scenes(few_scenes, monkeypatch):
         tables_13, "walked", lambda c, n, captions, g: fresh(c, n, captions, g)[np.arange(len(captions)) // 12 * 12]
     )
     found = tables_13.open_to(12, 12, 3)
-    assert (found["place_value"], found["pixels_value"]) == pytest.approx((0, 0), abs=1e-9)
+    assert (found["position_value"], found["pixels_value"]) == pytest.approx((0, 0), abs=1e-9)
 
 
 def test_a_scene_by_lot_is_what_the_caption_says(few_scenes):
