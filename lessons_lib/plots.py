@@ -92,13 +92,13 @@ def show_captioned(images, captions, alt, *, wrong=(), columns=8):
             raise ValueError(f"{argument}: expected {len(images)}, one for each image; received {len(values)}")
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    figure, grid = plt.subplots(rows, columns, figsize=(1.3 * columns, 1.75 * rows), layout="constrained", squeeze=False)
+    figure, grid = plt.subplots(rows, columns, figsize=(1.1 * columns, 1.5 * rows), layout="constrained", squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
     for axes, image, caption, crossed in zip(grid.flat, images, captions, wrong):  # noqa: B905 (the last row may end early)
         axes.imshow(_pixels(image, -1.0), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         text = wrapped(f"\u2717 {caption}" if crossed else caption, 20)
-        axes.set_title(text, fontsize=7, color=ORANGE if crossed else "black")
+        axes.set_title(text, fontsize=6, color=ORANGE if crossed else "black")
     return show(figure, alt, photo=images.shape[-1] == 3)
 
 

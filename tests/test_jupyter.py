@@ -172,3 +172,23 @@ def test_a_students_notebook_stops_where_there_is_something_to_do(browser, lab):
     assert [(error.ename, "not done yet" in error.evalue) for error in errors] == [("NotDoneYet", True)]
     assert page.get_by_text("not done yet").first.is_visible()
     page.close()
+
+
+def test_a_caption_is_typed_and_drawn(browser, lab):
+    """Also one with a word that the network has not learned: it is named, and nothing is drawn for it."""
+    page, wrong = opened(browser, lab, "13_text")
+    widget = page.locator(".lessons-sliders")
+    widget.scroll_into_view_if_needed()
+    caption, draw, picture = widget.get_by_role("textbox").first, widget.get_by_role("button", name="draw"), widget.locator("img")
+    for told in ("a red ring by day", "a blue heart at night"):
+        before = picture.get_attribute("src") if picture.count() else ""
+        caption.fill(told)
+        draw.click()
+        page.wait_for_function(ANOTHER, arg=before, timeout=120_000)
+        assert told in picture.get_attribute("alt")
+    caption.fill("a pink ring by day")
+    draw.click()
+    widget.get_by_text("received pink in").wait_for(timeout=60_000)
+    assert not picture.count()
+    page.close()
+    assert not wrong

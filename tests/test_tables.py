@@ -890,6 +890,59 @@ def test_lesson_12_says_what_its_cells_say():
     assert all(better(f"small by {name}", walk, "detail") for name in ("bicubic", "every fourth pixel"))
 
 
+def test_lesson_13_says_what_its_cells_say():
+    kept = weights.results("13")
+
+    def of(name, part):
+        return metrics.Estimate(kept[name][f"{part}_value"], kept[name][f"{part}_error"])
+
+    def beyond(one, other):
+        """In standard errors."""
+        return (one.value - other.value) / np.hypot(one.error, other.error)
+
+    def percent(name, part):
+        return round(100 * of(name, part).value)
+
+    assert [percent(f"seen, guidance {g}", "one_all") for g in (0, 1, 3, 5)] == [0, 71, 81, 73]
+    assert [percent(f"held out, guidance {g}", "one_all") for g in (0, 1, 3, 5)] == [0, 54, 75, 69]
+    new = [of("held out, guidance 3", f"two_{part}_all") for part in ("one_new", "both_new")]
+    assert percent("seen, guidance 3", "two_all") == 19
+    assert [round(one.value / 0.19, 1) for one in new] == [0.5, 0.5]
+    assert abs(beyond(*new)) < 1
+    for g in (1, 2, 3, 5):
+        assert beyond(of(f"seen, guidance {g}", "one_all"), of(f"seen, guidance {g}", "two_all")) > 10
+    gains = [
+        beyond(of(f"{split}, guidance 3", "one_all"), of(f"{split}, guidance 1", "one_all")) for split in ("seen", "held out")
+    ]
+    assert 2 < gains[0] < gains[1]
+
+    sizes = [of(f"what is left open, guidance {g}", "large") for g in (1, 3, 5)]
+    assert [round(100 * one.value) for one in sizes[1:]] == [85, 94]
+    assert [abs(one.value - 0.5) > 3 * one.error for one in sizes] == [False, True, True]
+    places = [of(f"what is left open, guidance {g}", "position") for g in (1, 2, 3, 5)]
+    assert all(abs(one.value - 1) < 3 * one.error < 0.3 for one in places)
+    assert [percent(f"{split}, guidance 3", "bound") for split in ("seen", "held out")] == [92, 58]
+    assert of("seen, guidance 3", "bound").value - 5 / 7 > 3 * of("seen, guidance 3", "bound").error
+
+    fails = "where it fails"
+    assert percent(fails, "shape_star") == 37
+    others = [of(fails, f"shape_{name}") for name in grammar.SHAPES if name != "star"]
+    assert all(one.value >= 0.75 and beyond(one, of(fails, "shape_star")) > 3 for one in others)
+    assert beyond(of(fails, "size_large"), of(fails, "size_small")) > 3
+    assert 1 < beyond(of(fails, "two_same_shape"), of(fails, "two_different_shapes")) < 3
+
+    right = {name.removeprefix("change, "): of(name, "all") for name in kept if name.startswith("change, ")}
+    assert [round(100 * right[way].value) for way in ("states", "states, 5 rounds", "told, states")] == [60, 78, 82]
+    for better in ("states, 5 rounds", "told, states"):
+        assert beyond(right[better], right["states"]) > 3
+    for told in ("", "told, "):
+        assert abs(beyond(right[f"{told}states"], right[f"{told}guesses"])) < 1
+    assert 1.5 < beyond(of("change, states", "seam"), of("change, told, states", "seam")) < 2.5
+    for change in ("as it is", "blurred", "noised"):
+        assert of(f"reader, {change}", "one_almost").value == of(f"reader, {change}", "two_almost").value == 0
+        assert min(of(f"reader, {change}", f"{count}_all").value for count in ("one", "two")) > 0.97
+
+
 # ---- lesson 13's
 
 
