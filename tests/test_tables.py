@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import json
-from itertools import pairwise
+from itertools import pairwise, product
 from types import SimpleNamespace
 
 import numpy as np
@@ -890,7 +890,7 @@ def test_lesson_12_says_what_its_cells_say():
     assert all(better(f"small by {name}", walk, "detail") for name in ("bicubic", "every fourth pixel"))
 
 
-def test_lesson_13_says_what_its_cells_say():
+def test_lesson_13_says_what_its_cells_say(few_scenes):
     kept = weights.results("13")
 
     def of(name, part):
@@ -941,6 +941,21 @@ def test_lesson_13_says_what_its_cells_say():
     for change in ("as it is", "blurred", "noised"):
         assert of(f"reader, {change}", "one_almost").value == of(f"reader, {change}", "two_almost").value == 0
         assert min(of(f"reader, {change}", f"{count}_all").value for count in ("one", "two")) > 0.97
+    pictures, captions = tables_13.captioned("test", 500)
+    said = [(i, scene) for i, scene in enumerate(map(grammar.told, captions)) if len(scene.things) == 1]
+    seen = judges.read(tables_13.blurred(pictures))
+    blurred = {
+        name: [grammar.compare(one, seen[i])["all"] for i, one in said if one.things[0].shape == name] for name in grammar.SHAPES
+    }
+    assert 0.8 < np.mean(blurred["star"]) < 0.95
+    assert all(np.mean(blurred[name]) > 0.95 for name in grammar.SHAPES if name != "star")
+    # All words are ahead of one vector with each seed; the bag of words has not half of the words right.
+    for kind, g, seed in product(("seen", "new"), (1, 3), range(3)):
+        bag, one_vector, all_words = (kept[f"{arm}, seed {seed}"] for arm in ("bag of words", "one vector", "all words"))
+        assert bag[f"{kind}_{g}_words_value"] < 0.5
+        assert (
+            bag[f"{kind}_{g}_right_value"] < 0.25 < one_vector[f"{kind}_{g}_right_value"] < all_words[f"{kind}_{g}_right_value"]
+        )
 
 
 # ---- lesson 13's
