@@ -116,6 +116,21 @@ def consistent(predict_noise, schedule, correct):
     return corrected
 
 
+def dynamic_threshold(x_0, share=0.995):
+    """Each image brought back into [-1, 1]: clipped at the quantile of its values' sizes, if that is beyond 1, and divided by it.
+
+    (Saharia et al. 2022, section 2.3). x_0: (B, ...), guesses at images in [-1, 1]; share: of an image's values, in (0, 1], that
+    the quantile leaves unclipped; 1 divides only. For `consistent`, after guidance; not for data without a range of their own,
+    as embeddings. Raises ValueError if share is outside of (0, 1].
+    """
+    (x_0,) = alike(x_0=x_0)
+    if isinstance(share, bool) or not 0 < share <= 1:
+        raise ValueError(f"share: expected more than 0 and at most 1; received {share!r}")
+    size = ops.quantile(ops.reshape(ops.abs(x_0), (x_0.shape[0], -1)), share, axis=1)
+    size = ops.reshape(ops.maximum(size, 1), (-1,) + (1,) * (len(x_0.shape) - 1))
+    return ops.clip(x_0, -size, size) / size
+
+
 def _strength(argument, value):
     """A number, or one for each image, as an array of float64."""
     strength = np.asarray(value)

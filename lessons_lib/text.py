@@ -4,7 +4,7 @@ import numpy as np
 from keras import Input, layers, ops
 
 from lessons_lib.layers import Attention
-from lessons_lib.unet import Model, backbone, check_positive, check_widths, time_embedding
+from lessons_lib.unet import Model, backbone, check_positive, check_widths, small_picture, time_embedding
 
 PAD, START = 0, 1  # what fills a row up, and what begins it
 LENGTH = 16  # tokens of a row: the start and fifteen words, as many as the longest caption of `grammar` has
@@ -70,6 +70,7 @@ def captioned(
     order=True,
     all_words=True,
     known=False,
+    factor=None,
     attention=None,
     heads=1,
     patch=1,
@@ -81,10 +82,14 @@ def captioned(
     makes tokens. text_width, text_blocks, order: of `encoder`. all_words: whether the attention may look at all words, or at the
     start alone. known: whether it is also told a part of the picture, and called with [x_t, t, tokens, known]: (B, size, size,
     channels + 1), the picture where it is known and 0 elsewhere, and beside it 1 where it is known and 0 elsewhere (section 4.3).
-    Other arguments and errors as for `unet.unet`.
+    factor: of an up-sampler, which is also told a small picture and how much noise this has, and called with [x_t, t, tokens,
+    small, level] (Saharia et al. 2022, section 2.4): small as for `unet.upsampler`; level: (B,), integers, the t whose noise was
+    added to it, 0 for none. Other arguments and errors as for `unet.unet`; known and factor exclude each other.
     """
     check_positive(size=size, channels=channels, length=length, text_width=text_width, text_blocks=text_blocks)
     check_widths(widths)
+    if known and factor:
+        raise ValueError(f"factor: expected None with known=True; received {factor!r}")
     x_t, t, tokens = (
         Input((size, size, channels), name="x_t"),
         Input((), dtype="int32", name="t"),
@@ -92,13 +97,19 @@ def captioned(
     )
     told = encoder(tokens, len(words), text_width, text_blocks, length=length, order=order)
     width = 4 * widths[0]
-    embedding = layers.Add(dtype="float32")([time_embedding(t, width), layers.Dense(width, dtype="float32")(told[:, 0])])
-    seen = ops.not_equal(tokens, PAD) if all_words else ops.equal(tokens, START)
-    part = [Input((size, size, channels + 1), name="known")] if known else []
-    x = layers.Concatenate()([x_t, *part]) if known else x_t
-    looks = {"attention": attention, "heads": heads, "context": told, "seen": seen}
-    x = backbone(x, embedding, widths, blocks, channels=channels, patch=patch, **looks)
-    return Model([x_t, t, tokens, *part], x, name="captioned")
+    vectors = [time_embedding(t, width), layers.Dense(width, dtype="float32")(told[:, 0])]
+    more, beside = [], []
+    if known:
+        more = beside = [Input((size, size, channels + 1), name="known")]
+    if factor:
+        (small, enlarged), level = small_picture(size, channels, factor), Input((), dtype="int32", name="level")
+        more, beside = [small, level], [enlarged]
+        vectors.append(time_embedding(level, width))
+    x = layers.Concatenate()([x_t, *beside]) if beside else x_t
+    looks = {"attention": attention, "heads": heads, "context": told, "seen": ops.not_equal(tokens, PAD)}
+    looks |= {} if all_words else {"seen": ops.equal(tokens, START)}
+    x = backbone(x, layers.Add(dtype="float32")(vectors), widths, blocks, channels=channels, patch=patch, **looks)
+    return Model([x_t, t, tokens, *more], x, name="captioned")
 
 
 def widen(network, narrow):

@@ -83,16 +83,11 @@ def upsampler(size=28, channels=1, widths=(32, 64, 128), blocks=2, *, factor=4, 
     Called with [x_t, t, small]; small: (B, size / factor, size / factor, channels), each pixel of which becomes a square, as
     `resize.enlarge` has it. Other arguments and errors as for `unet`; factor: a positive integer that divides size.
     """
-    check_positive(size=size, channels=channels, factor=factor)
+    check_positive(size=size, channels=channels)
     check_widths(widths)
-    if size % factor:
-        raise ValueError(f"size: expected a multiple of {factor}, the factor; received {size}")
-    x_t, t, small = (
-        Input((size, size, channels), name="x_t"),
-        Input((), dtype="int32", name="t"),
-        Input((size // factor, size // factor, channels), name="small"),
-    )
-    x = layers.Concatenate()([x_t, _upsampling(factor)(small)])
+    x_t, t = Input((size, size, channels), name="x_t"), Input((), dtype="int32", name="t")
+    small, enlarged = small_picture(size, channels, factor)
+    x = layers.Concatenate()([x_t, enlarged])
     embedding = time_embedding(t, 4 * widths[0])
     x = backbone(x, embedding, widths, blocks, channels=channels, attention=attention, heads=heads, patch=patch)
     return Model([x_t, t, small], x, name="upsampler")
@@ -180,6 +175,15 @@ def flops(model):
     """Floating-point operations of one image's forward pass, in its convolutions and dense layers: two per multiply-add."""
     kernels = [(layer.kernel, layer.output.shape[1:-1]) for layer in model.layers if hasattr(layer, "kernel")]
     return int(sum(2 * np.prod(kernel.shape) * np.prod(positions) for kernel, positions in kernels))
+
+
+def small_picture(size, channels, factor):
+    """An input, (B, size / factor, size / factor, channels), and the same enlarged; refuses factors that do not divide size."""
+    check_positive(factor=factor)
+    if size % factor:
+        raise ValueError(f"size: expected a multiple of {factor}, the factor; received {size}")
+    small = Input((size // factor, size // factor, channels), name="small")
+    return small, _upsampling(factor)(small)
 
 
 def check_positive(**arguments):

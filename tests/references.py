@@ -135,12 +135,15 @@ class Reference:
         y = self.dense(self.norm(x, activation=None))
         return x + self.dense(attention(y, heads, None if context is None else self.dense(context)))
 
-    def captioned(self, x_t, t, numbers, widths, blocks, patch, text_blocks, heads=1, text_heads=4, order=True, all_words=True):
-        """(Nichol et al. 2021, section 4.1); numbers: of the tokens, without padding."""
-        words = self.encoder(numbers, text_blocks, text_heads, order)
+    def captioned(self, x_t, t, numbers, widths, blocks, patch, text_blocks, order=True, all_words=True, small=None, level=None):
+        """(Nichol et al. 2021, section 4.1); numbers: of the tokens, without padding; small, level: of an up-sampler."""
+        words = self.encoder(numbers, text_blocks, 4, order)
         embedding = self.time_embedding(t, 4 * widths[0]) + self.dense(words[0])
-        context = words if all_words else words[:1]
-        return self.backbone(x_t, embedding, widths, blocks, None, patch, heads, context=context)
+        context, x, answers = words if all_words else words[:1], x_t, x_t.shape[-1]
+        if small is not None:
+            x = np.concatenate([x_t, np.kron(small, np.ones((len(x_t) // len(small),) * 2 + (1,)))], axis=-1)
+            embedding = embedding + self.time_embedding(level, 4 * widths[0])
+        return self.backbone(x, embedding, widths, blocks, None, patch, 1, answers, context=context)
 
     def unet(self, x_t, t, widths, blocks, attention, patch, heads=1, answers=None):
         """(DDPM, appendix B); answers: the channels of what it gives, if they are not those of x_t."""

@@ -496,6 +496,29 @@ def test_what_is_erased_is_a_rectangle_and_the_rest_is_told():
     np.testing.assert_array_equal(again[2], found[0][2])
 
 
+def test_small_pictures_get_noise_of_a_level_that_is_told():
+    """(Saharia et al. 2022, section 2.4): every level equally often, in one batch too, and as much noise as it says."""
+    chain = schedule.shifted(schedule.cosine(100), 2.0)
+    images = np.random.default_rng(0).uniform(-1, 1, (250, 16, 16, 3)).astype(np.float32)
+    found = list(tool.noised(tf.data.Dataset.from_tensors((images, np.arange(250))).repeat(20), chain, 4, 30, 3))
+    alpha_bar, small = schedule.shifted(chain, 1 / 4).alpha_bar, resize.shrink(images, 4).numpy()
+    for x_0, number, _, _ in found:
+        np.testing.assert_array_equal(x_0, images)
+        np.testing.assert_array_equal(number, np.arange(250))
+    levels = np.array([level for *_, level in found])
+    counts = np.bincount(levels.ravel(), minlength=31)
+    assert len(counts) == 31
+    assert abs(counts - 5000 / 31).max() < 5 * np.sqrt(5000 / 31)
+    assert len(np.unique(levels[0])) == 31
+    for level in (0, 1, 15, 30):
+        noise = np.concatenate([(noised - alpha_bar[level] ** 0.5 * small)[of == level] for *_, noised, of in found])
+        assert noise.var() == pytest.approx(1 - alpha_bar[level], rel=5 * np.sqrt(2 / noise.size), abs=1e-12)
+    assert (levels[0] != levels[1]).any()
+    again = next(iter(tool.noised(tf.data.Dataset.from_tensors((images,)), chain, 4, 30, 3)))
+    np.testing.assert_array_equal(again[2], found[0][3])
+    np.testing.assert_array_equal(again[1], found[0][2])
+
+
 def test_a_network_of_captions_is_trained_and_then_told_a_part(monkeypatch, tmp_path):
     """As `scenes_by_caption` is: with tokens, some of them null; and one that goes on from it, with something erased."""
     seen = []
@@ -531,3 +554,16 @@ def test_a_network_of_captions_is_trained_and_then_told_a_part(monkeypatch, tmp_
     assert known.shape == (8, 16, 16, 4)
     expected = run.model.predict_on_batch([x_t, t, tokens])
     np.testing.assert_allclose(filler.model.predict_on_batch([x_t, t, tokens, known]), expected, atol=1e-5)
+
+    small = tool.recipe(**options | {"size": 4, "shrunk": 4})
+    assert small.model.input_shape[0] == (None, 4, 4, 3)
+    assert ", images shrunk by 4" in small.card["settings"]
+    (x_t, t, _), x_0, _ = seen[2][1][0]
+    assert x_t.shape == x_0.shape == (8, 4, 4, 3)
+    large = tool.recipe(**options, factor=4, levels=20)
+    assert ", noise up to a random level of at most 20 added to the small picture" in large.card["settings"]
+    (x_t, t, tokens, told, level), x_0, _ = seen[3][1][0]
+    assert (told.shape, level.shape) == ((8, 4, 4, 3), (8,))
+    clean = np.abs(told - resize.shrink(x_0, 4)).mean(axis=(1, 2, 3))
+    assert np.corrcoef(clean, level)[0, 1] > 0.8
+    assert large.model.predict_on_batch([x_t, t, tokens, told, level]).shape == x_t.shape

@@ -298,3 +298,59 @@ def test_answers_that_do_not_fit_each_other_are_refused():
 def test_an_interval_goes_upwards(low, high, message):
     with pytest.raises(ValueError, match=message):
         guidance.within(low, high, CLOUDS.predict_noise, CLOUDS.predict_noise)
+
+
+BRIGHT = np.array([0.5, 1.5, 4.0, 9.0])[:, None, None, None] * np.random.default_rng(1).normal(
+    size=(4, 8, 8, 3)
+)  # up to how far beyond 1
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.995, 1.0])
+def test_a_dynamic_threshold_by_its_definition(share):
+    """(Saharia et al. 2022, section 2.3), image by image with numpy; at most the share of values is within."""
+    for image, thresholded in zip(BRIGHT, np.asarray(guidance.dynamic_threshold(BRIGHT, share)), strict=True):
+        size = max(1.0, np.quantile(np.abs(image), share))
+        np.testing.assert_allclose(thresholded, np.clip(image, -size, size) / size, atol=1e-6)  # Keras has the share in 32 bits
+        assert np.mean(np.abs(thresholded) < 1) <= max(share, np.mean(np.abs(image) < 1))
+
+
+def test_a_dynamic_threshold_leaves_what_is_in_range():
+    """And if fewer values are beyond than the share leaves, it is the static clip."""
+    inside = np.clip(BRIGHT, -1, 1)
+    np.testing.assert_array_equal(guidance.dynamic_threshold(inside), inside)
+    few = 0.9 * inside
+    few[:, 0, 0, 0] = 5.0  # one value of 192
+    np.testing.assert_array_equal(guidance.dynamic_threshold(few, 0.99), np.clip(few, -1, 1))
+
+
+def test_a_dynamic_threshold_is_idempotent_and_forgets_the_scale():
+    """The second time nothing changes; an image that is beyond 1 may be any number of times as strong."""
+    once = np.asarray(guidance.dynamic_threshold(BRIGHT))
+    np.testing.assert_array_equal(guidance.dynamic_threshold(once), once)
+    np.testing.assert_allclose(guidance.dynamic_threshold(7 * BRIGHT[1:]), once[1:], atol=1e-6)
+    assert not np.allclose(np.clip(7 * BRIGHT[1:], -1, 1), np.clip(BRIGHT[1:], -1, 1))  # the static clip forgets nothing
+
+
+def test_a_dynamic_threshold_is_each_images_own():
+    """A percentile over the batch, as some libraries take, would make pictures depend on their neighbours."""
+    together = np.asarray(guidance.dynamic_threshold(BRIGHT))
+    alone = np.concatenate([guidance.dynamic_threshold(BRIGHT[i : i + 1]) for i in range(4)])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_a_dynamic_threshold_in_a_walk():
+    """In place of the clip, and with the type that x_t has."""
+    chain = schedule.cosine(100)
+    known = oracle.points(chain, np.array([[[0.9], [-0.9]], [[-0.9], [0.9]]], np.float32)[:, None])
+    strong = guidance.consistent(known.predict_noise, chain, lambda x_0: 3 * x_0)  # guesses that are three times too large
+    limited = guidance.consistent(strong, chain, guidance.dynamic_threshold)
+    *_, last = sampling.sample(limited, chain, (5, 1, 2, 1), 20, seed=0)
+    assert np.abs(last.x_t).max() <= 1 + 1e-5
+    *_, free = sampling.sample(strong, chain, (5, 1, 2, 1), 20, seed=0)
+    assert np.abs(free.x_t).max() > 2
+
+
+@pytest.mark.parametrize("wrong", [0, -0.1, 1.01, 99.5, float("nan"), True])
+def test_a_threshold_is_a_share(wrong):
+    with pytest.raises(ValueError, match=r"share: expected more than 0 and at most 1; received"):
+        guidance.dynamic_threshold(BRIGHT, wrong)

@@ -9,6 +9,7 @@ from references import Reference, gradients, shake
 from lessons_lib import text
 
 WORDS = ["a", "blue", "circle", "left", "of", "red", "square"]
+SIZES = {"widths": (8, 16), "blocks": 1, "patch": 2, "text_width": 8, "length": 10}
 SEEN = ["a red circle left of a blue square", "a blue square left of a red circle", "a red circle", ""]
 
 
@@ -29,8 +30,7 @@ def encoder(**options):
 
 @cache
 def network(**options):
-    sizes = {"widths": (8, 16), "blocks": 1, "patch": 2, "text_width": 8, "length": 10}
-    return shake(text.captioned(8, 2, words=WORDS, **sizes, **options), 0.3)
+    return shake(text.captioned(8, 2, words=WORDS, **SIZES, **options), 0.3)
 
 
 def noise(count):
@@ -175,8 +175,7 @@ def test_every_arm_has_as_many_numbers():
 def test_a_widened_network_begins_with_the_same_answers():
     """Whatever is known; and it can learn from what is known, which has weights of its own."""
     narrow = network(order=True, all_words=True)
-    sizes = {"widths": (8, 16), "blocks": 1, "patch": 2, "text_width": 8, "length": 10}
-    wide = text.captioned(8, 2, words=WORDS, known=True, **sizes)
+    wide = text.captioned(8, 2, words=WORDS, known=True, **SIZES)
     text.widen(wide, narrow)
     (x_t, t), part = noise(4), np.random.default_rng(1).normal(size=(4, 8, 8, 3)).astype("float32")
     answers = wide.predict_on_batch([x_t, t, rows(SEEN), part])
@@ -185,6 +184,43 @@ def test_a_widened_network_begins_with_the_same_answers():
     shake(wide, 0.1)
     inputs = [x_t, t, rows(SEEN)]
     assert abs(wide.predict_on_batch([*inputs, part]) - wide.predict_on_batch([*inputs, 0 * part])).max() > 1e-3
+
+
+def enlarger():
+    return shake(text.captioned(8, 2, words=WORDS, factor=4, **SIZES), 0.3)
+
+
+def test_an_up_sampler_equals_a_second_implementation():
+    """(Saharia et al. 2022, section 2.4): the small picture beside x_t, and the level of its noise as a second time."""
+    model, (x_t, t), levels = enlarger(), noise(4), np.int32([0, 3, 500, 1000])
+    small = np.random.default_rng(1).normal(size=(4, 2, 2, 2)).astype("float32")
+    found = model.predict_on_batch([x_t, t, rows(SEEN), small, levels])
+    for i, row in enumerate(rows(SEEN)):
+        told = {"small": small[i], "level": levels[i]}
+        expected = Reference(model).captioned(x_t[i], t[i], row[row > 0], (8, 16), 1, 2, 2, **told)
+        np.testing.assert_allclose(found[i], expected, atol=2e-4)
+
+
+def test_an_up_sampler_uses_the_level():
+    """The same in everything but the level of noise: another answer, also for neighbours and for clean pictures."""
+    model, (x_t, t) = enlarger(), noise(1)
+    small = np.random.default_rng(1).normal(size=(1, 2, 2, 2)).astype("float32")
+    answers = [model.predict_on_batch([x_t, t, rows(SEEN[:1]), small, np.int32([level])]) for level in (0, 1, 250)]
+    for one, other in ((0, 1), (1, 2)):
+        assert abs(answers[one] - answers[other]).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"factor": 3}, "size: expected a multiple of 3, the factor; received 8"),
+        ({"factor": -1}, "factor: expected a positive integer; received -1"),
+        ({"factor": 4, "known": True}, "factor: expected None with known=True; received 4"),
+    ],
+)
+def test_an_up_sampler_that_cannot_be_built_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        text.captioned(8, 2, words=WORDS, **SIZES | change)
 
 
 def test_another_network_is_not_widened():

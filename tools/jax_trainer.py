@@ -46,7 +46,14 @@ def describe(folder, **options):
     from lessons_lib import training
 
     full = recipes.complete(options)
-    for name, known in {"optimizer": "muon", "precision": "float32", "start": None, "pairs": None}.items():
+    for name, known in {
+        "optimizer": "muon",
+        "precision": "float32",
+        "shrunk": None,
+        "levels": None,
+        "start": None,
+        "pairs": None,
+    }.items():
         if full[name] != known:
             raise ValueError(f"{name}: expected {known!r}, as on JAX nothing else is trained; received {full[name]!r}")
     if full["steps"] % PARTS:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lessons_lib import data, diffusion, grammar, guidance, judges, metrics, optimizers, resize, sampling, text, training, weights
-from lessons_lib.schedule import Schedule
+from lessons_lib.schedule import Schedule, shifted
 
 # isort: split
 # After lessons_lib, which keeps TensorFlow from greeting.
@@ -65,11 +65,16 @@ CAPTIONED |= {
     "heads": 4,
     "null": (tuple(text.tokens([""], grammar.VOCABULARY)[0].tolist()),),
 }
+# The cascade of lesson 14: drawn with 16 pixels, and made four times as large; each about as many operations as the one before.
+BASE = CAPTIONED | {"size": 16, "shrunk": 4, "patch": 1, "shift": 16 / 28}
+ENLARGER = CAPTIONED | {"factor": 4, "levels": 500}
 # 3,000 steps, a few minutes, of what the network before knows already.
 FILLER = CAPTIONED | {"known": True, "start": "scenes_by_caption", "steps": 3000, "batch": 64, "rate": 1e-3}
 PACKAGED |= {
     "scenes_by_caption": CAPTIONED,
     "scenes_filler": FILLER,
+    "scenes_base": BASE,
+    "scenes_upsampler": ENLARGER,
     "flowers_upsampler": UPSAMPLER,
     "flowers_regression": REGRESSION,
 }
@@ -173,6 +178,26 @@ def scenes_filler(folder=weights.FOLDER, checkpoints=CHECKPOINTS, images=500, **
         return f"loss {run.card['losses'][-1]:.4f} of what is erased and what is not; lesson 13's results tell more"
 
     return packaged("scenes_filler", measured, folder, checkpoints, **FILLER | changes)
+
+
+def scenes_base(folder=weights.FOLDER, checkpoints=CHECKPOINTS, images=500, **changes):
+    """The network that draws scenes 16 pixels wide for captions, the first of lesson 14's cascade."""
+
+    def measured(run):
+        return f"loss {run.card['losses'][-1]:.4f}; nothing reads pictures as small as these: see scenes_upsampler's card"
+
+    return packaged("scenes_base", measured, folder, checkpoints, **BASE | changes)
+
+
+def scenes_upsampler(folder=weights.FOLDER, checkpoints=CHECKPOINTS, images=500, guided=1.0, **changes):
+    """The network that makes such scenes 64 pixels wide, told the caption and how much noise was added to the small picture."""
+    options = ENLARGER | changes
+
+    def measured(run):
+        told = [f"{name} {obeyed(run, options['source'], split, images, guided)}" for name, split in CAPTIONS.items()]
+        return f"of real scenes, shrunk, all as captions say, {images} each: {'; '.join(told)}; 25 steps, guidance {guided:g}"
+
+    return packaged("scenes_upsampler", measured, folder, checkpoints, **options)
 
 
 def flowers(folder=weights.FOLDER, checkpoints=CHECKPOINTS, held_out="validation", images=1000, **changes):
@@ -315,7 +340,9 @@ def recipe(
     drop=0.1,
     flip=False,
     cut=None,
+    shrunk=None,
     factor=None,
+    levels=None,
     blind=False,
     start=None,
     pairs=None,
@@ -327,10 +354,12 @@ def recipe(
     build, network: the function of lessons_lib that builds it, and its arguments (of lesson 05's, those that differ). source,
     split, size, label: of `data.load`, and size of the network too; shift: of `schedule.shifted`. null, drop: of `data.noisify`.
     flip: whether half of the images, by lot, are turned left to right. cut: load images with this side, and cut squares of at
-    least `size` pixels out of them (`augment.cut_out`). factor: of `unet.upsampler`, which sees each image shrunk by it. blind:
-    whether it sees nothing else, x_t being 0 and t the last, which makes of it a regression. start: a packaged network with whose
-    weights it begins, `text.widen`ed: one that is told a part of the picture. pairs: a function of (batches,
-    schedule, seed) that makes the pairs, in place of `data.noisify` with the target.
+    least `size` pixels out of them (`augment.cut_out`). shrunk: load images with sides so many times as large, and shrink them.
+    factor: of `unet.upsampler`, which sees each image shrunk by it, or of `text.captioned`, which is also told the level up to
+    which, at most `levels`, noise was added to the small one, in the chain of pictures of its size. blind: whether it sees
+    nothing else, x_t being 0 and t the last, which makes of it a regression. start: a packaged network with whose weights it
+    begins, `text.widen`ed: one that is told a part of the picture. pairs: a function of (batches, schedule, seed) that makes the
+    pairs, in place of `data.noisify` with the target.
     """
     if steps > 20 and steps % 20:
         raise ValueError(f"steps: expected a multiple of 20, for twenty checkpoints; received {steps}")
@@ -347,10 +376,13 @@ def recipe(
     rates = keras.optimizers.schedules.CosineDecay(0.0, steps - warm_up, warmup_target=rate, warmup_steps=warm_up)
     model.compile(OPTIMIZERS[optimizer](rates, beta_2), "mse")
     average = training.EMA(decay)
-    images = loaded(source, split, batch, cut or size, label, network, seed)
+    images = loaded(source, split, batch, (cut or size) and (cut or size) * (shrunk or 1), label, network, seed)
+    images = images.map(lambda large, *rest: (resize.shrink(large, shrunk), *rest)) if shrunk else images
     images = framed(images, seed, size) if cut else images
     images = flipped(images, seed) if flip else images
-    if factor:
+    if levels:
+        images, null = noised(images, noise, factor, levels, seed), (*null, None, None)
+    elif factor:
         images, null = images.map(lambda large: (large, resize.shrink(large, factor))), (None,)
     if network.get("known"):
         images, null = erased(images, seed), (*null, None)
@@ -358,7 +390,8 @@ def recipe(
     pairs = blinded(pairs, noise.T) if blind else pairs
     settings = {"seed": seed, "batch": batch, "schedule": schedule, "target": target, "source": source, "split": split}
     settings |= {"shift": shift, "null": null, "drop": drop if null else None, "flip": flip}
-    settings |= {name: value for name, value in {"cut": cut, "factor": factor, "blind": blind, "start": start}.items() if value}
+    more = {"cut": cut, "shrunk": shrunk, "factor": factor, "levels": levels, "blind": blind, "start": start}
+    settings |= {name: value for name, value in more.items() if value}
     every = max(1, steps // 20)
     losses = training.fit(model, pairs, steps, checkpoints, settings=settings, average=average, every=every, callbacks=callbacks)
     card = told_of(
@@ -379,6 +412,8 @@ def recipe(
         null=null,
         drop=drop,
         cut=cut,
+        shrunk=shrunk,
+        levels=levels,
         blind=blind,
         start=start,
     )
@@ -427,6 +462,8 @@ def told_of(
     null,
     drop,
     cut,
+    shrunk,
+    levels,
     blind,
     start,
 ):
@@ -435,7 +472,9 @@ def told_of(
     kind = "captions" if "words" in network else "labels"
     changes = [f", {drop:.0%} of the {kind} hidden"] if hidden else []
     changes += [f", squares cut out of {cut} pixels at random"] if cut else []
+    changes += [f", images shrunk by {shrunk}"] if shrunk else []
     changes += [", half of the images flipped"] if flip else []
+    changes += [f", noise up to a random level of at most {levels} added to the small picture"] if levels else []
     changes += [", x_t = 0 at the last t, so that only the small picture tells of the large one"] if blind else []
     changes += [f", a rectangle erased, begun with {start}"] if start else []
     return {
@@ -471,6 +510,22 @@ def framed(images, seed, size):
         return augment.cut_out(batch, tf.random.stateless_uniform((tf.shape(batch)[0], 3), [seed + 1, step]), size)
 
     return images.enumerate().map(cut)
+
+
+def noised(images, noise, factor, levels, seed):
+    """Batches with two further conditions: each image shrunk and with noise, and its level (Saharia et al. 2022, section 2.4).
+
+    Levels are 0 to `levels`, by lot. noise: the schedule of large pictures; shrunk, these have as little noise as the small ones.
+    """
+    chain = shifted(noise, 1 / factor)
+
+    def add(step, batch):
+        small = resize.shrink(batch[0], factor)
+        level = tf.random.stateless_uniform((tf.shape(small)[0],), [seed + 3, step], 0, levels + 1, tf.int32)
+        more = tf.random.stateless_normal(tf.shape(small), [seed + 4, step])
+        return *batch, diffusion.add_noise(small, more, chain.at(level, like=small)), level
+
+    return images.enumerate().map(add)
 
 
 def erased(images, seed):
@@ -516,8 +571,22 @@ def built(build, network, precision):
 def usual():
     """The recipe's settings without a word, as a table's cells name them."""
     settings = {name: one.default for name, one in inspect.signature(recipe).parameters.items()}
-    apart = ("checkpoints", "steps", "seed", "shift", "label", "null", "drop", "flip", "cut", "factor", "blind", "start", "pairs")
-    apart += ("callbacks", "network")
+    apart = (
+        "checkpoints",
+        "steps",
+        "seed",
+        "shift",
+        "label",
+        "null",
+        "drop",
+        "flip",
+        "cut",
+        "shrunk",
+        "factor",
+        "levels",
+        "blind",
+    )
+    apart += ("start", "pairs", "callbacks", "network")
     return {name: value for name, value in settings.items() if name not in apart} | NETWORK
 
 
@@ -547,9 +616,16 @@ def likeness(run, source, held_out, images, steps, seed=1, eta=0.0, blind=False)
 
 
 def obeyed(run, source, split, images, guided, seed=1):
-    """The share of pictures in which all is as the caption says, of one thing and of two, as text."""
-    captions = [one.decode() for _, batch in data.load(source, split, 500, label="caption") for one in batch.numpy()][:images]
-    answers = [guidance.given(run.model, tokens_of(run, told), batch_size=125) for told in (captions, [""] * images)]
+    """The share of pictures in which all is as the caption says, of one thing and of two, as text.
+
+    An up-sampler gets the real pictures, shrunk and without noise.
+    """
+    real, captions = zip(*data.load(source, split, 500, label="caption"), strict=True)
+    captions = [one.decode() for one in np.concatenate(captions)[:images]]
+    more = ()
+    if factor := run.card["network"].get("factor"):
+        more = resize.shrink(np.concatenate(real)[:images], factor), np.zeros(images, np.int32)
+    answers = [guidance.given(run.model, tokens_of(run, told), *more, batch_size=125) for told in (captions, [""] * images)]
     conditional, unconditional = (training.TARGETS[run.card["target"]](answer, run.noise) for answer in answers)
     predict_noise = guidance.guide(conditional, unconditional, guided)
     *_, last = sampling.sample(predict_noise, run.noise, (images, *run.model.input_shape[0][1:]), 25, seed=seed, clip=True)
@@ -618,6 +694,8 @@ if __name__ == "__main__":
         flowers_regression,
         scenes_by_caption,
         scenes_filler,
+        scenes_base,
+        scenes_upsampler,
     )
     names = {one.__name__: one for one in every}
     chosen = " ".join(sys.argv[1:]).replace(",", " ").split()
