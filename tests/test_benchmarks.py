@@ -567,3 +567,29 @@ def test_a_network_of_captions_is_trained_and_then_told_a_part(monkeypatch, tmp_
     clean = np.abs(told - resize.shrink(x_0, 4)).mean(axis=(1, 2, 3))
     assert np.corrcoef(clean, level)[0, 1] > 0.8
     assert large.model.predict_on_batch([x_t, t, tokens, told, level]).shape == x_t.shape
+
+
+def test_an_up_sampler_is_measured_with_real_pictures_made_small(monkeypatch):
+    """Without noise and for their own captions; a network that draws from captions alone is told nothing else."""
+    images = np.random.default_rng(0).uniform(-1, 1, (6, 64, 64, 3)).astype(np.float32)
+    captions = ["a red ring by day", "a blue heart below a red ring at night"] * 3
+    batches = tf.data.Dataset.from_tensor_slices((images, captions)).batch(6)
+    monkeypatch.setattr(data, "load", lambda *rest, **options: batches)
+    told = []
+
+    def given(model, *conditions, batch_size):
+        told.append(conditions)
+        return lambda x_t, t: np.zeros_like(x_t)
+
+    monkeypatch.setattr(tool.guidance, "given", given)
+    network = {"words": list(grammar.VOCABULARY)}
+    for factor in (None, 4):
+        told.clear()
+        card = {"target": "x_0", "network": network | {"factor": factor}}
+        run = tool.Run(text.captioned(64, 3, (8,), 1, patch=8, text_width=8, **network), None, schedule.cosine(), card)
+        assert "0.0% ± 0.0% of one thing and 0.0% ± 0.0% of two things; held out" in tool.all_right(run, "scenes", 6, 1.0)
+        tokens, *more = told[0]
+        np.testing.assert_array_equal(tokens, text.tokens(captions, grammar.VOCABULARY))
+        assert len(more) == (2 if factor else 0)
+    np.testing.assert_array_equal(more[0], resize.shrink(images, 4))
+    np.testing.assert_array_equal(more[1], np.zeros(6))

@@ -165,8 +165,7 @@ def scenes_by_caption(folder=weights.FOLDER, checkpoints=CHECKPOINTS, images=500
     options = CAPTIONED | changes
 
     def measured(run):
-        told = [f"{name} {obeyed(run, options['source'], split, images, guided)}" for name, split in CAPTIONS.items()]
-        return f"all as captions say, as judges.read sees it, {images} each: {'; '.join(told)}; 25 steps, guidance {guided:g}"
+        return all_right(run, options["source"], images, guided)
 
     return packaged("scenes_by_caption", measured, folder, checkpoints, **options)
 
@@ -194,8 +193,7 @@ def scenes_upsampler(folder=weights.FOLDER, checkpoints=CHECKPOINTS, images=500,
     options = ENLARGER | changes
 
     def measured(run):
-        told = [f"{name} {obeyed(run, options['source'], split, images, guided)}" for name, split in CAPTIONS.items()]
-        return f"of real scenes, shrunk, all as captions say, {images} each: {'; '.join(told)}; 25 steps, guidance {guided:g}"
+        return f"of real scenes, shrunk: {all_right(run, options['source'], images, guided)}"
 
     return packaged("scenes_upsampler", measured, folder, checkpoints, **options)
 
@@ -613,6 +611,12 @@ def likeness(run, source, held_out, images, steps, seed=1, eta=0.0, blind=False)
     *_, last = sampling.sample(predict_noise, run.noise, large.shape, steps, eta=eta, seed=seed, x_T=x_T, clip=True)
     decibels = 10 * np.log10(4 / np.mean(np.square(last.x_t - large), axis=(1, 2, 3)))
     return metrics.Estimate(float(decibels.mean()), float(decibels.std(ddof=1) / len(decibels) ** 0.5))
+
+
+def all_right(run, source, images, guided):
+    """How well pictures obey captions of combinations that were trained, and of others, as text."""
+    told = [f"{name} {obeyed(run, source, split, images, guided)}" for name, split in CAPTIONS.items()]
+    return f"all as captions say, as judges.read sees it, {images} each: {'; '.join(told)}; 25 steps, guidance {guided:g}"
 
 
 def obeyed(run, source, split, images, guided, seed=1):
